@@ -1,0 +1,71 @@
+//! The BPF programs: entry points that hand each packet to the core and carry out what it decides.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "compare-and-swap and fetch-and-add exist on this target as intrinsics only")]
+// The crate's lint table denies `unsafe`; here and in the two accessor files it is what a BPF program is made of.
+#![allow(unsafe_code)]
+#![allow(missing_docs, reason = "the macros' own items have none")]
+
+mod maps;
+mod redirect;
+mod skb;
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use switcher_ebpf::decide::{self, Action, Verdict};
+use switcher_ebpf::reason::Reason;
+
+use crate::maps::KernelTables;
+use crate::skb::SkbPacket;
+
+/// What comes in by an interface.
+#[classifier]
+pub fn switcher_ingress(ctx: TcContext) -> i32 {
+    let mut packet = SkbPacket::new(&ctx);
+    let verdict = decide::ingress(&mut packet, &KernelTables);
+    let (reason, code) = carry_out(&ctx, &verdict);
+    maps::count(reason);
+    code
+}
+
+/// What leaves by an interface. Only what is rewritten here is counted here: the rest was counted where it came in.
+#[classifier]
+pub fn switcher_egress(ctx: TcContext) -> i32 {
+    let mut packet = SkbPacket::new(&ctx);
+    let verdict = decide::egress(&mut packet, &KernelTables);
+    match verdict.reason {
+        Reason::ReplyStack | Reason::ReplyBypass | Reason::RewriteFailed => maps::count(verdict.reason),
+        _ => {}
+    }
+    match verdict.action {
+        Action::Drop => TC_ACT_SHOT,
+        _ => TC_ACT_UNSPEC,
+    }
+}
+
+/// `TC_ACT_UNSPEC` lets other programs on the same hook see what passes.
+#[inline(always)]
+fn carry_out(ctx: &TcContext, verdict: &Verdict) -> (Reason, i32) {
+    let outcome = match verdict.action {
+        Action::Pass => Ok(TC_ACT_UNSPEC),
+        Action::Drop => Ok(TC_ACT_SHOT),
+        Action::ToPeer { ifindex } => redirect::to_peer(ctx, ifindex),
+        Action::ToRoute { ifindex } => redirect::to_route(ctx, ifindex),
+    };
+    match outcome {
+        Ok(code) => (verdict.reason, code),
+        Err(reason) => (reason, TC_ACT_UNSPEC),
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers that are used are for GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

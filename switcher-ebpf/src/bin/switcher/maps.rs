@@ -1,0 +1,142 @@
+//! The maps, and the only places that touch them.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use aya_ebpf::bindings::{BPF_EXIST, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::macros::btf_map;
+use switcher_ebpf::abi::{
+    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL,
+    LIVENESS_WORDS, Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
+};
+use switcher_ebpf::reason::Reason;
+use switcher_ebpf::tables::{Image, IndexError, Tables};
+
+const SEQ: AtomicOrdering = AtomicOrdering::SeqCst;
+
+type ImageMap = Array<Row, 16, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+
+#[btf_map]
+static IMAGE: ArrayOfMaps<ImageMap, 1> = ArrayOfMaps::new();
+#[btf_map]
+static FLOW_INDEX: HashMap<FlowKey, u64, { INDEX_ENTRIES_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+#[btf_map]
+static FLOW_RECORDS: Array<FlowRecord, { FLOW_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+static CURSORS: Array<u64, { CURSOR_WORDS as usize }> = Array::new();
+#[btf_map]
+static LIVENESS: Array<u64, { LIVENESS_WORDS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+static SET_COUNTERS: PerCpuArray<SetCounters, { SETS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+static VERDICTS: PerCpuArray<u64, { VERDICTS_MAX as usize }> = PerCpuArray::new();
+
+/// Counts a verdict on this CPU.
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(reason as u32) {
+        // SAFETY: the kernel gives this CPU's own slot, and programs on these hooks do not interrupt each other.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// The kernel's maps.
+pub struct KernelTables;
+
+/// One image, looked up once.
+pub struct KernelImage<'a>(&'a ImageMap);
+
+impl Image for KernelImage<'_> {
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<&Row> {
+        self.0.get(index)
+    }
+}
+
+impl Tables for KernelTables {
+    type Image<'a> = KernelImage<'a>;
+
+    #[inline(always)]
+    fn image(&self) -> Option<KernelImage<'_>> {
+        IMAGE.get(0).map(KernelImage)
+    }
+
+    #[inline(always)]
+    fn coarse_now_ns(&self) -> u64 {
+        // SAFETY: takes nothing, reads a clock.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn exact_now_ns(&self) -> u64 {
+        // SAFETY: takes nothing, reads a clock.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn fresh_until_ns(&self) -> u64 {
+        LIVENESS.get_ptr(LIVENESS_FRESH_UNTIL).map_or(0, |word| {
+            // SAFETY: the map's slot lives as long as the program; the agent stores an aligned word at once.
+            unsafe { word.read_volatile() }
+        })
+    }
+
+    #[inline(always)]
+    fn index(&self, key: &FlowKey) -> Option<IndexValue> {
+        FLOW_INDEX.get_ptr(key).map(|value| {
+            // SAFETY: one aligned word, read once. The element may be freed or reused at any moment: then the word is
+            // another flow's, and the reader finds that its record's identity is not the key's.
+            IndexValue(unsafe { value.read_volatile() })
+        })
+    }
+
+    #[inline(always)]
+    fn index_insert(&self, key: &FlowKey, value: IndexValue) -> Result<(), IndexError> {
+        const EEXIST: i32 = -17;
+        match FLOW_INDEX.insert(key, value.0, BPF_NOEXIST as u64) {
+            Ok(()) => Ok(()),
+            Err(EEXIST) => Err(IndexError::Exists),
+            Err(_) => Err(IndexError::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn index_replace(&self, key: &FlowKey, value: IndexValue) -> Result<(), IndexError> {
+        FLOW_INDEX.insert(key, value.0, BPF_EXIST as u64).map_err(|_| IndexError::Full)
+    }
+
+    #[inline(always)]
+    fn index_remove(&self, key: &FlowKey) {
+        let _ = FLOW_INDEX.remove(key);
+    }
+
+    #[inline(always)]
+    fn record(&self, slot: u32) -> Option<&FlowRecord> {
+        FLOW_RECORDS.get(slot)
+    }
+
+    #[inline(always)]
+    fn swap_state(&self, record: &FlowRecord, from: StateWord, to: StateWord) -> bool {
+        // SAFETY: the word is an aligned u64 in a map that lives as long as the program.
+        unsafe { atomic_cxchg::<u64, SEQ, SEQ>(record.word.as_ptr(), from.0, to.0).1 }
+    }
+
+    #[inline(always)]
+    fn advance(&self, cursor: u32, step: u64) -> u64 {
+        CURSORS.get_ptr_mut(cursor).map_or(0, |word| {
+            // SAFETY: an aligned word in a map that lives as long as the program.
+            unsafe {
+                let now = word.read_volatile();
+                atomic_cxchg::<u64, SEQ, SEQ>(word, now, now.wrapping_add(step));
+                now
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn counters(&self, set_id: u32) -> Option<&SetCounters> {
+        SET_COUNTERS.get(set_id)
+    }
+}
+

@@ -1,0 +1,105 @@
+//! A socket buffer as a packet. Reads and writes go through helpers, which cope with paged data and shared headers.
+
+use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, __sk_buff};
+use aya_ebpf::helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::programs::TcContext;
+use aya_ebpf::Global;
+use core::mem::MaybeUninit;
+use switcher_ebpf::packet::{Covers, Packet, PacketError};
+
+/// The agent attaches to Ethernet devices only.
+const ETHERNET_HEADER: u32 = 14;
+
+/// `BPF_F_IPV6` where the kernel has it (6.16): without it the helper spoils the sum that hardware took of a whole IPv6
+/// packet. Older kernels refuse the bit, so the agent sets it.
+#[unsafe(no_mangle)]
+static IPV6_SUM_FLAG: Global<u64> = Global::new(0);
+
+/// A packet at a TC hook.
+pub struct SkbPacket {
+    skb: *mut __sk_buff,
+}
+
+impl SkbPacket {
+    /// The packet that the program runs for.
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self { skb: ctx.skb.skb }
+    }
+}
+
+impl Packet for SkbPacket {
+    #[inline(always)]
+    fn ethertype(&self) -> u16 {
+        // SAFETY: the context is valid while the program runs.
+        u16::from_be(unsafe { (*self.skb).protocol } as u16)
+    }
+
+    #[inline(always)]
+    fn is_vlan_tagged(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.skb).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn l3_offset(&self) -> u32 {
+        ETHERNET_HEADER
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
+    fn wire_segments(&self) -> u32 {
+        // SAFETY: as above.
+        let segments = unsafe { (*self.skb).gso_segs };
+        if segments == 0 { 1 } else { segments }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes or fails; the verifier knows the buffer's size.
+        unsafe {
+            let failed = bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            if failed == 0 { Some(bytes.assume_init()) } else { None }
+        }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        // SAFETY: the helper reads N bytes of the buffer.
+        done(unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) })
+    }
+
+    #[inline(always)]
+    fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {
+        // SAFETY: the helper checks the offset. Size 0: `to` is a difference.
+        done(unsafe { bpf_l3_csum_replace(self.skb, offset, 0, difference as u64, 0) })
+    }
+
+    #[inline(always)]
+    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), PacketError> {
+        let flags = match covers {
+            Covers::Segment => 0,
+            Covers::PseudoHeaderV4 => BPF_F_PSEUDO_HDR as u64,
+            Covers::PseudoHeaderV6 => BPF_F_PSEUDO_HDR as u64 | IPV6_SUM_FLAG.load(),
+        };
+        // SAFETY: the helper checks the offset. Size 0: `to` is a difference.
+        done(unsafe { bpf_l4_csum_replace(self.skb, offset, 0, difference as u64, flags) })
+    }
+}
+
+#[inline(always)]
+fn done(code: i64) -> Result<(), PacketError> {
+    if code == 0 { Ok(()) } else { Err(PacketError) }
+}

@@ -1,0 +1,133 @@
+//! Chooses for a new flow: listener, alias, set by the split, backend by the set's Maglev table. All from one image.
+
+use crate::abi::{
+    Address, AliasRow, BackendRow, BackendTable, FlowKey, HeaderRow, LISTENER_PROBES_MAX, ListenerRow, MAGLEV_PER_ROW,
+    MaglevRow, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow, SetRow,
+};
+use crate::reason::Reason;
+use crate::tables::Image;
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// The image's number.
+    pub epoch: u64,
+    /// Number of the alias.
+    pub alias_id: u32,
+    /// Number of the set.
+    pub set_id: u32,
+    /// The backend.
+    pub backend: &'a BackendRow,
+}
+
+const MIX_A: u64 = 0x9e37_79b9_7f4a_7c15;
+const MIX_B: u64 = 0xbf58_476d_1ce4_e5b9;
+const MIX_C: u64 = 0x94d0_49bb_1331_11eb;
+
+#[inline(always)]
+const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 30;
+    x = x.wrapping_mul(MIX_B);
+    x ^= x >> 27;
+    x = x.wrapping_mul(MIX_C);
+    x ^ (x >> 31)
+}
+
+#[inline(always)]
+const fn pair(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+#[inline(always)]
+fn hash_address(address: &Address, seed: u64) -> u64 {
+    let w = &address.0;
+    mix(mix(seed ^ pair(w[0], w[1])).wrapping_add(MIX_A) ^ pair(w[2], w[3]))
+}
+
+/// Where a client stands in the space of the split. The same for all its connections, in every epoch and after every
+/// restart: a client that has moved to the next version stays there while shares rise.
+#[must_use]
+#[inline(always)]
+pub fn hash_client(client: &Address) -> u32 {
+    (hash_address(client, MIX_A) >> 32) as u32
+}
+
+/// Where a flow stands in a Maglev table.
+#[must_use]
+#[inline(always)]
+pub fn hash_flow(key: &FlowKey) -> u32 {
+    let ports = pair((key.source_port as u32) << 16 | key.destination_port as u32, key.protocol);
+    let addresses = hash_address(&key.source, MIX_B) ^ hash_address(&key.destination, MIX_C);
+    (mix(addresses ^ ports.wrapping_mul(MIX_A)) >> 32) as u32
+}
+
+/// Where a listener's search begins in the listener table.
+#[must_use]
+#[inline(always)]
+pub fn hash_listener(address: &Address, port: u16, protocol: u8) -> u32 {
+    (hash_address(address, pair(port as u32, protocol as u32)) >> 32) as u32
+}
+
+/// The row of the alias that listens on a packet's destination.
+#[inline(always)]
+pub fn find_alias<I: Image>(image: &I, header: &HeaderRow, key: &FlowKey) -> Option<u32> {
+    let protocol = key.protocol as u8;
+    let start = hash_listener(&key.destination, key.destination_port, protocol);
+    for probe in 0..LISTENER_PROBES_MAX {
+        let slot = start.wrapping_add(probe) & header.listeners_mask;
+        let listener = ListenerRow::of(image.row(header.listeners_row + slot)?);
+        if listener.used == 0 {
+            return None;
+        }
+        if listener.port == key.destination_port
+            && listener.protocol == protocol
+            && listener.address == key.destination
+        {
+            return Some(listener.alias_row);
+        }
+    }
+    None
+}
+
+/// The row of the set whose interval a client's hash falls into.
+#[inline(always)]
+fn find_set<I: Image>(image: &I, alias: &AliasRow, hash: u32) -> Option<u32> {
+    for row in 0..SEGMENTS_MAX / SEGMENTS_PER_ROW {
+        if row * SEGMENTS_PER_ROW >= alias.segments {
+            return None;
+        }
+        let segments = SegmentRow::of(image.row(alias.segments_row + row)?);
+        if hash > segments.last[SEGMENTS_PER_ROW as usize - 1] {
+            continue;
+        }
+        for i in 0..SEGMENTS_PER_ROW as usize {
+            if hash <= segments.last[i] {
+                return Some(segments.set_row[i]);
+            }
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn find_backend<'a, I: Image>(image: &'a I, table: &BackendTable, hash: u32) -> Option<&'a BackendRow> {
+    if table.maglev_size == 0 {
+        return None;
+    }
+    let entry = hash % table.maglev_size;
+    let piece = MaglevRow::of(image.row(table.maglev_row + entry / MAGLEV_PER_ROW)?);
+    let index = piece.0[(entry % MAGLEV_PER_ROW) as usize] as u32;
+    Some(BackendRow::of(image.row(table.backends_row + index)?))
+}
+
+/// Chooses for a SYN.
+#[inline(always)]
+pub fn choose<'a, I: Image>(image: &'a I, header: &HeaderRow, key: &FlowKey) -> Result<Choice<'a>, Reason> {
+    let alias_row = find_alias(image, header, key).ok_or(Reason::NoListener)?;
+    let alias = AliasRow::of(image.row(alias_row).ok_or(Reason::NoShare)?);
+    let set_row = find_set(image, alias, hash_client(&key.source)).ok_or(Reason::NoShare)?;
+    let set = SetRow::of(image.row(set_row).ok_or(Reason::NoShare)?);
+    let table = if key.destination.is_v4() { &set.v4 } else { &set.v6 };
+    let backend = find_backend(image, table, hash_flow(key)).ok_or(Reason::NoShare)?;
+    Ok(Choice { epoch: header.epoch, alias_id: alias.id, set_id: set.id, backend })
+}

@@ -1,0 +1,257 @@
+//! Decides every packet: finds its flow, or opens one, and rewrites it. The hooks only carry out the [`Action`].
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::abi::{
+    ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, ticks,
+};
+use crate::choose::{self, Choice};
+use crate::flow::{self, Found, Opening};
+use crate::packet::Packet;
+use crate::parse::{Parsed, parse};
+use crate::reason::Reason;
+use crate::rewrite;
+use crate::tables::{Image, Tables};
+use crate::track::{self, Event};
+
+/// What the hook does with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Lets it go on.
+    Pass,
+    /// Drops it.
+    Drop,
+    /// Hands it to the namespace behind this host-side veth. Too big for it: lets it go on to the stack.
+    ToPeer {
+        /// The host-side veth.
+        ifindex: u32,
+    },
+    /// Sends it by the route to its destination; by this interface where the routing does not say. No way: lets it go on.
+    ToRoute {
+        /// Where the client's last packet came in.
+        ifindex: u32,
+    },
+}
+
+/// What was decided, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why.
+    pub reason: Reason,
+    /// What.
+    pub action: Action,
+}
+
+impl Verdict {
+    #[inline(always)]
+    const fn pass(reason: Reason) -> Self {
+        Self { reason, action: Action::Pass }
+    }
+
+    #[inline(always)]
+    const fn drop(reason: Reason) -> Self {
+        Self { reason, action: Action::Drop }
+    }
+}
+
+/// A packet that comes in by an interface: from a client, or from a backend on the bypass path.
+#[inline(always)]
+pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let parsed = match parse(packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => return Verdict::pass(reason),
+    };
+    match flow::find(tables, &parsed.key) {
+        Some(found) if found.is_reply => {
+            if found.identity.path == PATH_BYPASS {
+                reply(packet, tables, &parsed, &found)
+            } else {
+                Verdict::pass(Reason::OtherHook)
+            }
+        }
+        found if parsed.tcp.is_open() => syn(packet, tables, &parsed, found),
+        Some(found) => forward(packet, tables, &parsed, &found),
+        None => Verdict::pass(Reason::NoFlow),
+    }
+}
+
+/// A packet that leaves by an interface: what a backend answers through the host's stack.
+#[inline(always)]
+pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let parsed = match parse(packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => return Verdict::pass(reason),
+    };
+    match flow::find(tables, &parsed.key) {
+        Some(found) if found.is_reply => {
+            let verdict = reply(packet, tables, &parsed, &found);
+            // The stack has routed it already.
+            match verdict.action {
+                Action::ToRoute { .. } => Verdict::pass(Reason::ReplyStack),
+                _ => verdict,
+            }
+        }
+        Some(_) => Verdict::pass(Reason::OtherHook),
+        None => Verdict::pass(Reason::NoFlow),
+    }
+}
+
+/// A SYN: on a flow that lives it belongs to that flow; else it opens one.
+///
+/// Invariant I3: a handshake that an older image decided is decided again. Invariant I8: a SYN never moves a flow that
+/// is established; the backend answers it (RFC 5961, section 4).
+#[inline(always)]
+fn syn<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: Option<Found<'_>>) -> Verdict {
+    if let Some(found) = &found
+        && found.state() as u8 == State::Established as u8
+    {
+        return forward(packet, tables, parsed, found);
+    }
+    let Some(image) = tables.image() else { return Verdict::pass(Reason::NoImage) };
+    let header = match image.row(0) {
+        Some(row) => HeaderRow::of(row),
+        None => return Verdict::pass(Reason::NoImage),
+    };
+    if header.magic != IMAGE_MAGIC || header.abi_version != ABI_VERSION {
+        return Verdict::pass(Reason::NoImage);
+    }
+    if let Some(found) = &found {
+        if found.state() as u8 == State::Pending as u8 && found.identity.epoch == header.epoch {
+            return forward(packet, tables, parsed, found);
+        }
+        flow::release(tables, found);
+    }
+    match choose::choose(&image, header, &parsed.key) {
+        Ok(choice) => open(packet, tables, parsed, &choice),
+        Err(reason) => Verdict::pass(reason),
+    }
+}
+
+#[inline(always)]
+fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choice: &Choice<'_>) -> Verdict {
+    let now_ns = tables.exact_now_ns();
+    let backend = choice.backend;
+    let bypass = backend.path == PATH_BYPASS && now_ns < tables.fresh_until_ns();
+    let key = &parsed.key;
+    let mut identity = FlowIdentity {
+        epoch: choice.epoch,
+        client: key.source,
+        listener: key.destination,
+        backend: backend.address,
+        client_port: key.source_port,
+        listener_port: key.destination_port,
+        backend_port: if backend.port == 0 { key.destination_port } else { backend.port },
+        source_port: key.source_port,
+        alias_id: choice.alias_id,
+        set_id: choice.set_id,
+        backend_id: backend.id,
+        protocol: key.protocol as u8,
+        path: if bypass { PATH_BYPASS } else { PATH_STACK },
+        reserved: [0; 2],
+    };
+    let opening =
+        Opening { tcp: &parsed.tcp, ifindex: packet.ifindex(), backend_ifindex: backend.ifindex, now_ticks: ticks(now_ns) };
+    if let Err(reason) = flow::insert(tables, &mut identity, &opening) {
+        return Verdict::drop(reason);
+    }
+    if let Some(counters) = tables.counters(identity.set_id) {
+        add(&counters.flows_opened, 1);
+        counters.last_new_flow_ns.store(now_ns, Relaxed);
+        add(&counters.packets_in, parsed.packets as u64);
+        add(&counters.bytes_in, parsed.bytes as u64);
+    }
+    let reason = if bypass { Reason::OpenedBypass } else { Reason::OpenedStack };
+    send_to_backend(packet, parsed, &identity, backend.ifindex, reason)
+}
+
+#[inline(always)]
+fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: &Found<'_>) -> Verdict {
+    let record = found.record;
+    let now_ticks = ticks(tables.coarse_now_ns());
+    record.seen_ticks.store(now_ticks, Relaxed);
+    // Routes change: replies follow the client's latest packet.
+    if record.client.ifindex.load(Relaxed) != packet.ifindex() {
+        record.client.ifindex.store(packet.ifindex(), Relaxed);
+    }
+    let identity = &found.identity;
+    if let Some(counters) = tables.counters(identity.set_id) {
+        add(&counters.packets_in, parsed.packets as u64);
+        add(&counters.bytes_in, parsed.bytes as u64);
+    }
+    match track::from_client(record, &parsed.tcp, found.state()) {
+        Event::Nothing => {}
+        Event::Established => flow::promote(tables, found, now_ticks),
+        event => end(tables, found, event),
+    }
+    let reason = if identity.path == PATH_BYPASS { Reason::ForwardBypass } else { Reason::ForwardStack };
+    send_to_backend(packet, parsed, identity, record.backend.ifindex.load(Relaxed), reason)
+}
+
+#[inline(always)]
+fn send_to_backend<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    identity: &FlowIdentity,
+    backend_ifindex: u32,
+    reason: Reason,
+) -> Verdict {
+    if rewrite::to_backend(packet, parsed, identity).is_err() {
+        return Verdict::drop(Reason::RewriteFailed);
+    }
+    if identity.path != PATH_BYPASS {
+        return Verdict::pass(reason);
+    }
+    past_the_stack(packet, parsed, Verdict { reason, action: Action::ToPeer { ifindex: backend_ifindex } })
+}
+
+#[inline(always)]
+fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: &Found<'_>) -> Verdict {
+    let record = found.record;
+    record.seen_ticks.store(ticks(tables.coarse_now_ns()), Relaxed);
+    let identity = &found.identity;
+    if let Some(counters) = tables.counters(identity.set_id) {
+        add(&counters.packets_out, parsed.packets as u64);
+        add(&counters.bytes_out, parsed.bytes as u64);
+    }
+    match track::from_backend(record, &parsed.tcp, found.state()) {
+        Event::Nothing => {}
+        event => end(tables, found, event),
+    }
+    if rewrite::to_client(packet, parsed, identity).is_err() {
+        return Verdict::drop(Reason::RewriteFailed);
+    }
+    if identity.path != PATH_BYPASS {
+        return Verdict::pass(Reason::ReplyStack);
+    }
+    let ifindex = record.client.ifindex.load(Relaxed);
+    past_the_stack(packet, parsed, Verdict { reason: Reason::ReplyBypass, action: Action::ToRoute { ifindex } })
+}
+
+/// A packet that goes past the stack is counted a hop here, as the stack would.
+#[inline(always)]
+fn past_the_stack<P: Packet>(packet: &mut P, parsed: &Parsed, verdict: Verdict) -> Verdict {
+    if parsed.ttl <= 1 {
+        return Verdict::pass(Reason::BypassTtl);
+    }
+    match rewrite::count_hop(packet, parsed) {
+        Ok(()) => verdict,
+        Err(_) => Verdict::drop(Reason::RewriteFailed),
+    }
+}
+
+/// Ends a flow and counts how, once: only one packet's compare-and-swap succeeds.
+#[inline(always)]
+fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
+    if found.word.is(State::Closing) || !tables.swap_state(found.record, found.word, found.word.with(State::Closing)) {
+        return;
+    }
+    let Some(counters) = tables.counters(found.identity.set_id) else { return };
+    let was_established = found.state() as u8 == State::Established as u8;
+    match event {
+        Event::Refused => add(&counters.flows_refused, 1),
+        Event::Finished => add(&counters.flows_finished, 1),
+        Event::ResetByClient if was_established => add(&counters.flows_reset_by_client, 1),
+        Event::ResetByBackend if was_established => add(&counters.flows_reset_by_backend, 1),
+        _ => {}
+    }
+}

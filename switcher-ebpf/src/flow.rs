@@ -1,0 +1,265 @@
+//! The flow table: records by slot, reached by two keys through an index.
+//!
+//! A record lives in the pending ring until its handshake is complete, then in the established region. Slots are taken
+//! by cursors that only move on, so expired records are reclaimed by those who need room, without an agent:
+//! - the pending ring gives the newest SYN the slot of the oldest: a flood of SYNs pushes out handshakes only;
+//! - a promotion looks at up to [`ESTABLISHED_PROBES_MAX`] slots and takes one that is free or expired. None: the flow
+//!   stays in the ring, counted `unpinned`.
+//!
+//! Every change of state is one compare-and-swap; a reader checks generation and identity against what led it there.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::abi::{
+    CLOSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX, ESTABLISHED_SLOTS, FlowIdentity,
+    FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS, PENDING_TIMEOUT_TICKS,
+    SOURCE_PORT_TRIES_MAX, State, StateWord, add,
+};
+use crate::choose::hash_flow;
+use crate::parse::TcpFacts;
+use crate::reason::Reason;
+use crate::tables::{IndexError, Tables};
+use crate::track;
+
+/// Slots of the ring that one SYN looks at: only those that another CPU is writing at this moment are passed over.
+const PENDING_PROBES_MAX: u32 = 4;
+/// First port that stands in for a client's own: above those that services use.
+const SOURCE_PORT_FIRST: u16 = 32_768;
+/// How many ports may stand in.
+const SOURCE_PORTS: u16 = 28_232;
+
+/// A flow that a packet belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Its record.
+    pub record: &'a FlowRecord,
+    /// Who talks to whom.
+    pub identity: FlowIdentity,
+    /// The record's state when it was found.
+    pub word: StateWord,
+    /// Its slot.
+    pub slot: u32,
+    /// True when the packet is the backend's.
+    pub is_reply: bool,
+}
+
+impl Found<'_> {
+    /// The state when it was found, with `Moved` counted as established.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.word.is(State::Pending) {
+            State::Pending
+        } else if self.word.is(State::Closing) {
+            State::Closing
+        } else {
+            State::Established
+        }
+    }
+}
+
+/// Finds the flow of a packet.
+#[inline(always)]
+pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
+    let value = tables.index(key)?;
+    let record = tables.record(value.slot())?;
+    let word = StateWord(record.word.load(Relaxed));
+    if word.generation() != value.generation() || !word.is_readable() {
+        return None;
+    }
+    let id = record.identity.load();
+    let same = if value.is_reply() {
+        id.backend == key.source && id.client == key.destination && id.backend_port == key.source_port
+            && id.source_port == key.destination_port
+    } else {
+        id.client == key.source && id.listener == key.destination && id.client_port == key.source_port
+            && id.listener_port == key.destination_port
+    };
+    same.then_some(Found { record, identity: id, word, slot: value.slot(), is_reply: value.is_reply() })
+}
+
+/// A flow that is about to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// The client's SYN.
+    pub tcp: &'a TcpFacts,
+    /// Interface it came in by.
+    pub ifindex: u32,
+    /// Host-side veth of the backend.
+    pub backend_ifindex: u32,
+    /// Now.
+    pub now_ticks: u32,
+}
+
+/// Opens a flow in the pending ring. `identity.source_port` is changed where the backend has that port in use already.
+#[inline(always)]
+pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Opening<'_>) -> Result<(), Reason> {
+    let (slot, record, claimed) = claim_pending(tables).ok_or(Reason::TableFailed)?;
+    let free = claimed.with(State::Free);
+    if let Err(reason) = reserve_backend_key(tables, identity, slot, claimed.generation()) {
+        tables.swap_state(record, claimed, free);
+        return Err(reason);
+    }
+    track::open(record, opening.tcp, opening.now_ticks, opening.ifindex, opening.backend_ifindex);
+    record.identity.store(identity);
+    tables.swap_state(record, claimed, claimed.with(State::Pending));
+    match tables.index_insert(&identity.client_key(), IndexValue::new(slot, claimed.generation(), false)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tables.index_remove(&identity.backend_key());
+            tables.swap_state(record, claimed.with(State::Pending), free);
+            Err(if error == IndexError::Exists { Reason::DuplicateSyn } else { Reason::TableFailed })
+        }
+    }
+}
+
+/// Puts the backend's key into the index; under another source port where two flows would look the same to the backend.
+#[inline(always)]
+fn reserve_backend_key<T: Tables>(
+    tables: &T,
+    identity: &mut FlowIdentity,
+    slot: u32,
+    generation: u32,
+) -> Result<(), Reason> {
+    let value = IndexValue::new(slot, generation, true);
+    let hash = hash_flow(&identity.client_key());
+    for attempt in 0..=SOURCE_PORT_TRIES_MAX {
+        if attempt > 0 {
+            let shifted = (hash.wrapping_add(attempt as u32 * 7_919)) % SOURCE_PORTS as u32;
+            identity.source_port = (SOURCE_PORT_FIRST + shifted as u16).to_be();
+        }
+        match tables.index_insert(&identity.backend_key(), value) {
+            Ok(()) => return Ok(()),
+            Err(IndexError::Full) => return Err(Reason::TableFailed),
+            Err(IndexError::Exists) => {}
+        }
+    }
+    Err(Reason::SourcePortsUsed)
+}
+
+#[inline(always)]
+fn claim_pending<T: Tables>(tables: &T) -> Option<(u32, &FlowRecord, StateWord)> {
+    for _ in 0..PENDING_PROBES_MAX {
+        let slot = (tables.advance(CURSOR_PENDING, 1) % PENDING_SLOTS as u64) as u32;
+        let record = tables.record(slot)?;
+        let word = StateWord(record.word.load(Relaxed));
+        if word.is(State::Claimed) || !tables.swap_state(record, word, word.claimed_anew()) {
+            continue;
+        }
+        if word.is(State::Pending) || word.is(State::Closing) {
+            remove_keys(tables, &record.identity.load(), slot, word.generation());
+        }
+        return Some((slot, record, word.claimed_anew()));
+    }
+    None
+}
+
+/// True when nobody will miss the record.
+#[inline(always)]
+#[must_use]
+pub fn is_expired(word: StateWord, seen_ticks: u32, now_ticks: u32) -> bool {
+    let idle = now_ticks.wrapping_sub(seen_ticks);
+    // A tick of another CPU may lie a little ahead of this one's: that is no idle time of 52 days.
+    if idle as i32 <= 0 {
+        return false;
+    }
+    let timeout = if word.is(State::Pending) {
+        PENDING_TIMEOUT_TICKS
+    } else if word.is(State::Closing) {
+        CLOSING_TIMEOUT_TICKS
+    } else {
+        IDLE_TIMEOUT_TICKS
+    };
+    idle > timeout
+}
+
+#[inline(always)]
+fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &FlowRecord, StateWord)> {
+    let start = tables.advance(CURSOR_ESTABLISHED, 1);
+    for probe in 0..ESTABLISHED_PROBES_MAX {
+        let slot = PENDING_SLOTS + (start.wrapping_add(probe as u64) % ESTABLISHED_SLOTS as u64) as u32;
+        let record = tables.record(slot)?;
+        let word = StateWord(record.word.load(Relaxed));
+        let free = word.is(State::Free);
+        let expired = word.is_readable() && is_expired(word, record.seen_ticks.load(Relaxed), now_ticks);
+        if !(free || expired) || !tables.swap_state(record, word, word.claimed_anew()) {
+            continue;
+        }
+        if expired {
+            let identity = record.identity.load();
+            if word.is(State::Established)
+                && let Some(counters) = tables.counters(identity.set_id)
+            {
+                add(&counters.flows_expired, 1);
+            }
+            remove_keys(tables, &identity, slot, word.generation());
+        }
+        return Some((slot, record, word.claimed_anew()));
+    }
+    None
+}
+
+/// Takes a record's keys out of the index, if they still lead to it.
+#[inline(always)]
+fn remove_keys<T: Tables>(tables: &T, identity: &FlowIdentity, slot: u32, generation: u32) {
+    remove_key(tables, &identity.client_key(), IndexValue::new(slot, generation, false));
+    remove_key(tables, &identity.backend_key(), IndexValue::new(slot, generation, true));
+}
+
+#[inline(always)]
+fn remove_key<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) {
+    if tables.index(key) == Some(value) {
+        tables.index_remove(key);
+    }
+}
+
+/// Ends a flow whose client begins anew on the same ports: its keys are free for the next decision.
+#[inline(always)]
+pub fn release<T: Tables>(tables: &T, found: &Found<'_>) {
+    if tables.swap_state(found.record, found.word, found.word.with(State::Claimed)) {
+        remove_keys(tables, &found.identity, found.slot, found.word.generation());
+        tables.swap_state(found.record, found.word.with(State::Claimed), found.word.with(State::Free));
+    }
+}
+
+/// Gives a flow whose handshake is complete a slot that no SYN can take. Only one CPU does it; the others go on with
+/// the pending record until the index leads to the new one.
+#[inline(always)]
+pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
+    let record = found.record;
+    let Some(counters) = tables.counters(found.identity.set_id) else { return };
+    if record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0 {
+        return;
+    }
+    if !tables.swap_state(record, found.word, found.word.with(State::Moved)) {
+        return;
+    }
+    add(&counters.flows_established, 1);
+    let Some((slot, target, claimed)) = claim_established(tables, now_ticks) else {
+        record.client.flags.store(record.client.flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
+        tables.swap_state(record, found.word.with(State::Moved), found.word);
+        add(&counters.flows_unpinned, 1);
+        return;
+    };
+    copy(record, &found.identity, target);
+    tables.swap_state(target, claimed, claimed.with(State::Established));
+    let id = &found.identity;
+    let _ = tables.index_replace(&id.backend_key(), IndexValue::new(slot, claimed.generation(), true));
+    let _ = tables.index_replace(&id.client_key(), IndexValue::new(slot, claimed.generation(), false));
+}
+
+#[inline(always)]
+fn copy(from: &FlowRecord, identity: &FlowIdentity, to: &FlowRecord) {
+    to.seen_ticks.store(from.seen_ticks.load(Relaxed), Relaxed);
+    copy_side(&from.client, &to.client);
+    copy_side(&from.backend, &to.backend);
+    to.identity.store(identity);
+}
+
+#[inline(always)]
+fn copy_side(from: &FlowSide, to: &FlowSide) {
+    to.next.store(from.next.load(Relaxed), Relaxed);
+    to.acked.store(from.acked.load(Relaxed), Relaxed);
+    to.flags.store(from.flags.load(Relaxed), Relaxed);
+    to.ifindex.store(from.ifindex.load(Relaxed), Relaxed);
+}

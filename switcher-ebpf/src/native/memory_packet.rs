@@ -1,0 +1,87 @@
+//! A packet in memory, as it is on the wire: Ethernet, complete checksums.
+
+use std::vec::Vec;
+
+use crate::packet::{Covers, Packet, PacketError};
+
+const ETHERNET_HEADER: usize = 14;
+
+/// A whole Ethernet frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPacket {
+    /// The frame's bytes.
+    pub bytes: Vec<u8>,
+    /// The interface it is on.
+    pub ifindex: u32,
+}
+
+impl MemoryPacket {
+    /// A frame on an interface.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, ifindex: u32) -> Self {
+        Self { bytes, ifindex }
+    }
+
+    fn slice(&self, offset: u32, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        self.bytes.get(start..start.checked_add(len)?)
+    }
+
+    fn add_to_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {
+        let old: [u8; 2] = self.load(offset).ok_or(PacketError)?;
+        let sum = u64::from(!u16::from_ne_bytes(old)) + u64::from(difference);
+        self.store(offset, &(!fold(sum)).to_ne_bytes())
+    }
+}
+
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+impl Packet for MemoryPacket {
+    fn ethertype(&self) -> u16 {
+        self.load::<2>(12).map_or(0, u16::from_be_bytes)
+    }
+
+    fn is_vlan_tagged(&self) -> bool {
+        false
+    }
+
+    fn l3_offset(&self) -> u32 {
+        ETHERNET_HEADER as u32
+    }
+
+    fn len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    fn wire_segments(&self) -> u32 {
+        1
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.slice(offset, N)?.try_into().ok()
+    }
+
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        self.slice(offset, N).ok_or(PacketError)?;
+        let start = offset as usize;
+        self.bytes[start..start + N].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {
+        self.add_to_sum(offset, difference)
+    }
+
+    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, _: Covers) -> Result<(), PacketError> {
+        self.add_to_sum(offset, difference)
+    }
+}

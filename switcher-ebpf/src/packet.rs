@@ -1,0 +1,49 @@
+//! What the packet logic needs of a packet.
+
+/// The packet could not be read or written at that place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketError;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// A packet under a hook. Offsets count from its first byte, link layer included.
+pub trait Packet {
+    /// The EtherType, in host byte order.
+    fn ethertype(&self) -> u16;
+    /// True when a VLAN tag stands outside the bytes.
+    fn is_vlan_tagged(&self) -> bool;
+    /// Where layer 3 begins.
+    fn l3_offset(&self) -> u32;
+    /// Bytes in all, of all segments.
+    fn len(&self) -> u32;
+    /// Packets that this becomes, or was, on the wire: at least 1.
+    fn wire_segments(&self) -> u32;
+    /// Interface it came in by (ingress) or leaves by (egress).
+    fn ifindex(&self) -> u32;
+
+    /// Reads bytes.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Writes bytes and leaves every checksum alone.
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError>;
+
+    /// Adds a difference (see [`crate::rewrite::Difference`]) to the checksum of an IPv4 header, RFC 1624.
+    fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError>;
+
+    /// Adds a difference to a transport checksum, RFC 1624. `covers`: what has changed.
+    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), PacketError>;
+}
+
+/// What a difference to a transport checksum is of. It matters where hardware has yet to finish the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// Addresses of the IPv4 pseudo header.
+    PseudoHeaderV4,
+    /// Addresses of the IPv6 pseudo header.
+    PseudoHeaderV6,
+    /// Bytes of the segment itself.
+    Segment,
+}

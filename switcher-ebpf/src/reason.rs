@@ -1,0 +1,60 @@
+//! The numbered table of verdict reasons: the kernel counts by it, the command line and the docs print from it.
+
+macro_rules! reasons {
+    ($($number:literal $name:ident $text:literal $what:literal;)*) => {
+        /// Why a packet was passed, rewritten or dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason {
+            $(#[doc = $what] $name = $number,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The reason's name for people and scripts.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $what,)* }
+            }
+        }
+    };
+}
+
+// Numbers are part of the ABI: append, never renumber.
+reasons! {
+    0 NotIp "not_ip" "Passed: neither IPv4 nor IPv6.";
+    1 NotCarried "not_carried" "Passed: a protocol that Switcher does not carry.";
+    2 Malformed "malformed" "Passed: the headers are cut short or contradict themselves.";
+    3 Fragment "fragment" "Passed: a fragment; only whole packets are switched.";
+    4 VlanTagged "vlan_tagged" "Passed: the packet carries a VLAN tag.";
+    5 MappedAddress "mapped_address" "Passed: an IPv6 packet with an IPv4-mapped address.";
+    6 NoFlow "no_flow" "Passed: no flow, and not a SYN that could open one.";
+    7 NoListener "no_listener" "Passed: a SYN to an address and port that no alias listens on.";
+    8 NoImage "no_image" "Passed: no image is installed.";
+    9 NoShare "no_share" "Passed: the alias has no set with a share, or no backend of this family.";
+    10 OtherHook "other_hook" "Passed: a packet of a flow whose rewriting is another hook's work.";
+    11 OpenedBypass "opened_bypass" "Rewritten: a SYN opened a flow on the bypass path.";
+    12 OpenedStack "opened_stack" "Rewritten: a SYN opened a flow on the stack path.";
+    13 ForwardBypass "forward_bypass" "Rewritten: client to backend, past the host's stack.";
+    14 ForwardStack "forward_stack" "Rewritten: client to backend, through the host's stack.";
+    15 ReplyBypass "reply_bypass" "Rewritten: backend to client, past the host's stack.";
+    16 ReplyStack "reply_stack" "Rewritten: backend to client, through the host's stack.";
+    17 BypassTooBig "bypass_too_big" "Rewritten: too big for the way past the stack; the stack fragments or answers.";
+    18 BypassNoRoute "bypass_no_route" "Rewritten: no route past the stack; the stack decides.";
+    19 BypassTtl "bypass_ttl" "Rewritten: its time to live ends here; the stack answers.";
+    20 RewriteFailed "rewrite_failed" "Dropped: the packet could not be rewritten whole.";
+    21 DuplicateSyn "duplicate_syn" "Dropped: a copy of a SYN that another CPU was deciding at the same moment.";
+    22 SourcePortsUsed "source_ports_used" "Dropped: the backend has this client's port in use by another alias, and no other was free.";
+    23 TableFailed "table_failed" "Dropped: the flow index had no room for a new flow.";
+    24 IcmpError "icmp_error" "Rewritten: an ICMP error about a switched flow.";
+}
+
+const _: () = assert!(Reason::ALL.len() < crate::abi::VERDICTS_MAX as usize);

@@ -1,0 +1,136 @@
+//! Changes a packet's addresses and ports, and every checksum that covers them (RFC 1624).
+
+use crate::abi::{Address, FlowIdentity};
+use crate::packet::{Covers, Packet, PacketError};
+use crate::parse::Parsed;
+
+const IPV4_TTL: u32 = 8;
+const IPV4_SUM: u32 = 10;
+const IPV4_SOURCE: u32 = 12;
+const IPV4_DESTINATION: u32 = 16;
+const IPV6_HOP_LIMIT: u32 = 7;
+const IPV6_SOURCE: u32 = 8;
+const IPV6_DESTINATION: u32 = 24;
+const TCP_SUM: u32 = 16;
+const SOURCE_PORT: u32 = 0;
+const DESTINATION_PORT: u32 = 2;
+
+/// A one's complement difference: what replaced words add to a sum. In the byte order of the packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference(u64);
+
+impl Difference {
+    /// Takes a word out and puts another in.
+    #[inline(always)]
+    fn word(&mut self, old: u32, new: u32) {
+        self.0 += !old as u64 + new as u64;
+    }
+
+    /// The same for 16 bits.
+    #[inline(always)]
+    fn half(&mut self, old: u16, new: u16) {
+        self.0 += !old as u64 + new as u64;
+    }
+
+    #[inline(always)]
+    fn address(&mut self, old: &Address, new: &Address, is_v4: bool) {
+        self.word(old.0[3], new.0[3]);
+        if !is_v4 {
+            self.word(old.0[0], new.0[0]);
+            self.word(old.0[1], new.0[1]);
+            self.word(old.0[2], new.0[2]);
+        }
+    }
+
+    /// Folded to 32 bits, as the kernel's checksum helpers take it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn folded(self) -> u32 {
+        let once = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        ((once & 0xffff_ffff) + (once >> 32)) as u32
+    }
+}
+
+/// Which end of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// Sends a client's packet on to its backend: destination, and the source port where the flow has another.
+#[inline(always)]
+pub fn to_backend<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity) -> Result<(), PacketError> {
+    address(packet, parsed, End::Destination, &flow.listener, &flow.backend)?;
+    ports(packet, parsed, (flow.client_port, flow.source_port), (flow.listener_port, flow.backend_port))
+}
+
+/// Gives a backend's packet the address that the client knows.
+#[inline(always)]
+pub fn to_client<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity) -> Result<(), PacketError> {
+    address(packet, parsed, End::Source, &flow.backend, &flow.listener)?;
+    ports(packet, parsed, (flow.backend_port, flow.listener_port), (flow.source_port, flow.client_port))
+}
+
+/// Counts a hop, as a router does. The caller has seen that more than one is left.
+#[inline(always)]
+pub fn count_hop<P: Packet>(packet: &mut P, parsed: &Parsed) -> Result<(), PacketError> {
+    let l3 = parsed.layout.l3;
+    let ttl = parsed.ttl.wrapping_sub(1);
+    if !parsed.layout.is_v4 {
+        return packet.store(l3 + IPV6_HOP_LIMIT, &[ttl]);
+    }
+    // The protocol shares its word of the sum with the TTL and cancels out of the difference.
+    let mut difference = Difference::default();
+    difference.half(u16::from_ne_bytes([parsed.ttl, 0]), u16::from_ne_bytes([ttl, 0]));
+    packet.store(l3 + IPV4_TTL, &[ttl])?;
+    packet.add_to_header_sum(l3 + IPV4_SUM, difference.folded())
+}
+
+#[inline(always)]
+fn address<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    end: End,
+    old: &Address,
+    new: &Address,
+) -> Result<(), PacketError> {
+    let (l3, is_v4) = (parsed.layout.l3, parsed.layout.is_v4);
+    let sum = parsed.layout.l4 + TCP_SUM;
+    let mut difference = Difference::default();
+    difference.address(old, new, is_v4);
+    let difference = difference.folded();
+    if is_v4 {
+        let at = if end == End::Source { IPV4_SOURCE } else { IPV4_DESTINATION };
+        packet.store(l3 + at, &new.0[3].to_ne_bytes())?;
+        packet.add_to_header_sum(l3 + IPV4_SUM, difference)?;
+        packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV4)
+    } else {
+        let at = if end == End::Source { IPV6_SOURCE } else { IPV6_DESTINATION };
+        packet.store(l3 + at, &new.octets())?;
+        packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV6)
+    }
+}
+
+#[inline(always)]
+fn ports<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    source: (u16, u16),
+    destination: (u16, u16),
+) -> Result<(), PacketError> {
+    let l4 = parsed.layout.l4;
+    let mut difference = Difference::default();
+    if source.0 != source.1 {
+        difference.half(source.0, source.1);
+        packet.store(l4 + SOURCE_PORT, &source.1.to_ne_bytes())?;
+    }
+    if destination.0 != destination.1 {
+        difference.half(destination.0, destination.1);
+        packet.store(l4 + DESTINATION_PORT, &destination.1.to_ne_bytes())?;
+    }
+    if difference == Difference::default() {
+        return Ok(());
+    }
+    packet.add_to_transport_sum(l4 + TCP_SUM, difference.folded(), Covers::Segment)
+}

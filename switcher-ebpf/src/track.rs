@@ -1,0 +1,131 @@
+//! Follows a TCP connection far enough to know when it is established and when it has ended (RFC 9293, RFC 5961).
+//!
+//! Invariant I8: anybody can send packets that look like the client's. So what the client's side claims counts only
+//! where the backend would take it: a FIN or RST must stand at the very sequence number that comes next. What comes
+//! from the backend is believed.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::abi::{FlowRecord, FlowSide, State};
+use crate::parse::TcpFacts;
+
+/// What a packet does to its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing that changes its state.
+    Nothing,
+    /// The handshake is complete.
+    Established,
+    /// The backend answered the SYN with a RST.
+    Refused,
+    /// Both sides have said that they are done.
+    Finished,
+    /// The client gave it up.
+    ResetByClient,
+    /// The backend gave it up.
+    ResetByBackend,
+}
+
+/// True when `a` comes after `b` in sequence space.
+#[inline(always)]
+const fn after(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) < 0
+}
+
+/// The sequence number after a segment: SYN and FIN count one each.
+#[inline(always)]
+const fn end_of(tcp: &TcpFacts) -> u32 {
+    tcp.sequence.wrapping_add(tcp.payload).wrapping_add(tcp.is_syn() as u32).wrapping_add(tcp.is_fin() as u32)
+}
+
+/// The client's first SYN, noted in a fresh record.
+#[inline(always)]
+pub fn open(record: &FlowRecord, tcp: &TcpFacts, now_ticks: u32, ifindex: u32, backend_ifindex: u32) {
+    let (client, backend) = (&record.client, &record.backend);
+    record.seen_ticks.store(now_ticks, Relaxed);
+    client.next.store(end_of(tcp), Relaxed);
+    client.acked.store(0, Relaxed);
+    client.flags.store(FlowSide::SYN, Relaxed);
+    client.ifindex.store(ifindex, Relaxed);
+    backend.next.store(0, Relaxed);
+    backend.acked.store(tcp.sequence, Relaxed);
+    backend.flags.store(0, Relaxed);
+    backend.ifindex.store(backend_ifindex, Relaxed);
+}
+
+/// A packet of the client's side; `state`: the record's before it.
+#[inline(always)]
+pub fn from_client(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
+    let (client, backend) = (&record.client, &record.backend);
+    if tcp.is_syn() {
+        return Event::Nothing;
+    }
+    let trusted = backend.acked.load(Relaxed);
+    let mut next = client.next.load(Relaxed);
+    if after(trusted, next) {
+        next = trusted;
+    }
+    if tcp.is_reset() {
+        let taken = tcp.sequence == next || tcp.sequence == trusted;
+        return if taken { Event::ResetByClient } else { Event::Nothing };
+    }
+    let end = end_of(tcp);
+    let in_order = !after(tcp.sequence, next) && !after(next, end);
+    if in_order {
+        next = end;
+    }
+    client.next.store(next, Relaxed);
+    let ended = if tcp.is_fin() { client_fin(record, end, in_order) } else { Event::Nothing };
+    if state as u8 == State::Pending as u8 {
+        let answered = backend.flags.load(Relaxed) & FlowSide::SYN != 0;
+        let completes = answered && tcp.is_ack() && tcp.acknowledged == backend.next.load(Relaxed);
+        return if completes { Event::Established } else { Event::Nothing };
+    }
+    ended
+}
+
+/// A FIN in order counts at once; one that came before its data counts when the backend acknowledges it.
+#[inline(always)]
+fn client_fin(record: &FlowRecord, end: u32, in_order: bool) -> Event {
+    if in_order {
+        return fin(&record.client, &record.backend);
+    }
+    record.client.acked.store(end, Relaxed);
+    record.client.flags.store(record.client.flags.load(Relaxed) | FlowSide::FIN_EARLY, Relaxed);
+    Event::Nothing
+}
+
+#[inline(always)]
+fn acknowledged_early_fin(record: &FlowRecord) -> bool {
+    let early = record.client.flags.load(Relaxed) & (FlowSide::FIN_EARLY | FlowSide::FIN) == FlowSide::FIN_EARLY;
+    early && record.client.acked.load(Relaxed) == record.backend.acked.load(Relaxed)
+}
+
+/// A packet of the backend's side; `state`: the record's before it.
+#[inline(always)]
+pub fn from_backend(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
+    let (client, backend) = (&record.client, &record.backend);
+    if tcp.is_ack() && (after(tcp.acknowledged, backend.acked.load(Relaxed)) || tcp.is_syn()) {
+        backend.acked.store(tcp.acknowledged, Relaxed);
+    }
+    if tcp.is_reset() {
+        return if state as u8 == State::Pending as u8 { Event::Refused } else { Event::ResetByBackend };
+    }
+    let end = end_of(tcp);
+    if tcp.is_syn() {
+        backend.next.store(end, Relaxed);
+        backend.flags.store(FlowSide::SYN, Relaxed);
+        return Event::Nothing;
+    }
+    if after(end, backend.next.load(Relaxed)) {
+        backend.next.store(end, Relaxed);
+    }
+    let early = if acknowledged_early_fin(record) { fin(client, backend) } else { Event::Nothing };
+    if tcp.is_fin() { fin(backend, client) } else { early }
+}
+
+#[inline(always)]
+fn fin(side: &FlowSide, other: &FlowSide) -> Event {
+    side.flags.store(side.flags.load(Relaxed) | FlowSide::FIN, Relaxed);
+    if other.flags.load(Relaxed) & FlowSide::FIN != 0 { Event::Finished } else { Event::Nothing }
+}

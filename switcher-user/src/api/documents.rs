@@ -1,0 +1,185 @@
+//! Requests and answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::SCHEMA;
+use crate::model::{
+    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetName, StackName, StackSpec, Weight,
+};
+
+/// `POST /v1/apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The stack file.
+    pub spec: StackSpec,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Remove what the stack owns and the file omits.
+    #[serde(default)]
+    pub prune: bool,
+}
+
+/// `PUT /v1/aliases/{alias}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasPut {
+    /// Where clients find it.
+    pub listen: Vec<Listener>,
+    /// Which way its packets take.
+    #[serde(default)]
+    pub path: PathPolicy,
+}
+
+/// `PUT /v1/aliases/{alias}/sets/{set}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetPut {
+    /// The backends.
+    pub backends: Vec<BackendAddress>,
+}
+
+/// `POST /v1/aliases/{alias}/split`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitRequest {
+    /// Weights by set; sets that are not named get 0.
+    pub weights: BTreeMap<SetName, Weight>,
+}
+
+/// `POST /v1/upgrade`. Two that are equal are one: the later attaches to the earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// The aliases, all flipped at once.
+    pub aliases: Vec<AliasName>,
+    /// The set that gets the share.
+    pub to: SetName,
+    /// The set that gives it; `None`: the only one with a share.
+    #[serde(default)]
+    pub from: Option<SetName>,
+    /// How long flows of FROM may take to end.
+    pub drain_timeout_ms: u64,
+}
+
+/// One thing that changed, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The field, as `aliases.web.split`.
+    pub field: String,
+    /// What changed, as a sentence.
+    pub what: String,
+}
+
+/// Answer to `apply`, `alias put|rm`, `set put|rm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// True: nothing was done, this is what would change.
+    pub dry_run: bool,
+    /// Epoch of the image that the kernel reads now.
+    pub epoch: u64,
+    /// What changed; empty: it was so already.
+    pub changes: Vec<Change>,
+    /// The receipt, where a split changed.
+    pub receipt: Option<Receipt>,
+}
+
+/// One alias in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasSummary {
+    /// Its name.
+    pub name: AliasName,
+    /// The stack that owns it.
+    pub stack: Option<StackName>,
+    /// Where clients find it.
+    pub listen: Vec<Listener>,
+    /// Which way its packets take.
+    pub path: PathPolicy,
+    /// Who gets new flows.
+    pub split: BTreeMap<SetName, u32>,
+    /// Its sets.
+    pub sets: Vec<SetName>,
+}
+
+/// `GET /v1/aliases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasesDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// The aliases by name.
+    pub aliases: Vec<AliasSummary>,
+}
+
+/// One receipt in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptSummary {
+    /// Its number.
+    pub id: u64,
+    /// The command.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it began, RFC 3339, UTC.
+    pub started_at: String,
+    /// The aliases.
+    pub aliases: Vec<AliasName>,
+    /// How it ended, as a sentence.
+    pub message: String,
+}
+
+/// `GET /v1/receipts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptsDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// The newest first.
+    pub receipts: Vec<ReceiptSummary>,
+}
+
+/// `POST /v1/detach`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetachedDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// What was removed, each as a line.
+    pub removed: Vec<String>,
+}
+
+/// How far an upgrade is; a line each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Progress {
+    /// New flows go to TO; flows of FROM are waited for.
+    Draining {
+        /// Version of the document.
+        schema: u32,
+        /// Epoch of the new image.
+        epoch: u64,
+        /// Flows of FROM in their handshake.
+        pending: u64,
+        /// Established flows of FROM.
+        established: u64,
+        /// What is left of the drain's time.
+        left_ms: u64,
+    },
+    /// The end.
+    Finished {
+        /// Version of the document.
+        schema: u32,
+        /// What it did.
+        receipt: Box<Receipt>,
+    },
+}
+
+impl Progress {
+    /// The end.
+    #[must_use]
+    pub fn finished(receipt: Receipt) -> Self {
+        Self::Finished { schema: SCHEMA, receipt: Box::new(receipt) }
+    }
+}

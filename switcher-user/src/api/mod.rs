@@ -1,0 +1,30 @@
+//! `/v1` on the agent's unix socket: its documents, its errors, and the server that turns requests into [`Command`]s.
+//!
+//! It knows nothing of the agent: commands go into a bounded queue, answers come back through it.
+
+mod command;
+mod documents;
+mod error;
+mod extract;
+mod routes;
+mod server;
+mod status;
+
+pub use command::{Command, Envelope, Reply};
+pub use documents::{
+    AliasPut, AliasSummary, AliasesDocument, ApplyRequest, Change, ChangesDocument, DetachedDocument, Progress,
+    ReceiptSummary, ReceiptsDocument, SetPut, SplitRequest, UpgradeRequest,
+};
+pub use error::{ApiError, ErrorCode};
+pub use extract::TIMEOUT_HEADER;
+pub use server::{BindError, Server};
+pub use status::{
+    AliasStatus, AttachedStatus, BackendStatus, FlowCounts, FlowTable, ReasonStatus, SetStatus, StatusDocument,
+};
+
+/// Version of all documents.
+pub const SCHEMA: u32 = 1;
+/// Largest request, in bytes: more than the largest stack file, as JSON.
+pub const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Where the socket is unless told otherwise.
+pub const SOCKET_PATH: &str = "/run/switcher/switcher.sock";

@@ -1,0 +1,156 @@
+//! The routes: each makes one [`Command`] of a request.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::extract::{Asker, Body, Place, invalid};
+use super::{
+    AliasPut, ApiError, ApplyRequest, Command, Envelope, ErrorCode, Progress, REQUEST_BYTES_MAX, Reply, SetPut,
+    SplitRequest, UpgradeRequest,
+};
+use crate::model::{AliasName, SetName};
+
+type Agent = State<mpsc::Sender<Envelope>>;
+type Answer = Result<Response, ApiError>;
+
+/// Everything that is served.
+pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/apply", post(apply))
+        .route("/v1/aliases", get(alias_ls))
+        .route("/v1/aliases/{alias}", put(alias_put).delete(alias_rm))
+        .route("/v1/aliases/{alias}/sets/{set}", put(set_put).merge(delete(set_rm)))
+        .route("/v1/aliases/{alias}/split", post(split))
+        .route("/v1/aliases/{alias}/rollback", post(rollback))
+        .route("/v1/upgrade", post(upgrade))
+        .route("/v1/receipts", get(receipts))
+        .route("/v1/receipts/{id}", get(receipt))
+        .route("/v1/detach", post(detach))
+        .fallback(no_route)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(agent)
+}
+
+async fn ask(State(agent): Agent, asker: Asker, command: Command) -> Answer {
+    let started = Instant::now();
+    let (reply, answer) = oneshot::channel();
+    let deadline = started + asker.timeout;
+    let envelope = Envelope { command, caller: asker.caller, started, deadline, reply };
+    let stopping = || ApiError::new(ErrorCode::Unknown, "the agent is stopping; run: switcher status");
+    match tokio::time::timeout(asker.timeout, agent.send(envelope)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(ApiError::new(ErrorCode::Refused, "the agent is stopping; nothing was changed")),
+        Err(_) => return Err(ApiError::new(ErrorCode::TimedOut, "the agent is busy and the time is up; nothing was changed")),
+    }
+    Ok(answer.await.map_err(|_| stopping())??.into_response())
+}
+
+async fn apply(agent: Agent, asker: Asker, Body(request): Body<ApplyRequest>) -> Answer {
+    ask(agent, asker, Command::Apply(Box::new(request))).await
+}
+
+async fn alias_ls(agent: Agent, asker: Asker) -> Answer {
+    ask(agent, asker, Command::AliasLs).await
+}
+
+async fn alias_put(agent: Agent, asker: Asker, Place(alias): Place<AliasName>, Body(put): Body<AliasPut>) -> Answer {
+    ask(agent, asker, Command::AliasPut(alias, put)).await
+}
+
+async fn alias_rm(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {
+    ask(agent, asker, Command::AliasRm(alias)).await
+}
+
+async fn set_put(
+    agent: Agent,
+    asker: Asker,
+    Place((alias, set)): Place<(AliasName, SetName)>,
+    Body(put): Body<SetPut>,
+) -> Answer {
+    ask(agent, asker, Command::SetPut(alias, set, put)).await
+}
+
+async fn set_rm(agent: Agent, asker: Asker, Place((alias, set)): Place<(AliasName, SetName)>) -> Answer {
+    ask(agent, asker, Command::SetRm(alias, set)).await
+}
+
+async fn split(agent: Agent, asker: Asker, Place(alias): Place<AliasName>, Body(split): Body<SplitRequest>) -> Answer {
+    ask(agent, asker, Command::Split(alias, split)).await
+}
+
+async fn rollback(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {
+    ask(agent, asker, Command::Rollback(alias)).await
+}
+
+async fn upgrade(agent: Agent, asker: Asker, Body(request): Body<UpgradeRequest>) -> Answer {
+    ask(agent, asker, Command::Upgrade(request)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    alias: Option<AliasName>,
+}
+
+async fn status(agent: Agent, asker: Asker, query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>) -> Answer {
+    let Query(query) = query.map_err(|rejection| invalid(format!("query: {}", rejection.body_text())))?;
+    ask(agent, asker, Command::Status(query.alias)).await
+}
+
+async fn receipts(agent: Agent, asker: Asker) -> Answer {
+    ask(agent, asker, Command::Receipts).await
+}
+
+async fn receipt(agent: Agent, asker: Asker, Place(id): Place<u64>) -> Answer {
+    ask(agent, asker, Command::Receipt(id)).await
+}
+
+async fn detach(agent: Agent, asker: Asker) -> Answer {
+    ask(agent, asker, Command::Detach).await
+}
+
+async fn no_route() -> ApiError {
+    invalid("this agent has no such route; is the command of another version?".to_owned())
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, axum::Json(self)).into_response()
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Progress(progress) => lines(progress),
+            document => axum::Json(document).into_response(),
+        }
+    }
+}
+
+/// One line for each state that is seen; a slow reader skips states, never the last.
+fn lines(progress: watch::Receiver<Progress>) -> Response {
+    let events = stream::unfold((Some(progress), true), |(progress, first)| async move {
+        let mut progress = progress?;
+        if !first && progress.changed().await.is_err() {
+            return None;
+        }
+        let event = progress.borrow_and_update().clone();
+        let mut line = serde_json::to_vec(&event).unwrap_or_default();
+        line.push(b'\n');
+        let rest = (!matches!(event, Progress::Finished { .. })).then_some(progress);
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (rest, false)))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(events)).into_response()
+}

@@ -1,0 +1,133 @@
+//! `GET /v1/status`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetFigures, SetName, StackName};
+
+/// Everything there is to see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// The agent's version.
+    pub version: String,
+    /// The agent's process id.
+    pub pid: u32,
+    /// Epoch of the image that the kernel reads.
+    pub epoch: u64,
+    /// Where programs are attached.
+    pub attached: Vec<AttachedStatus>,
+    /// Rules that `auto` does not walk past, as sentences.
+    pub firewall: Vec<String>,
+    /// What is not as wanted, as sentences.
+    pub notes: Vec<String>,
+    /// The flow table.
+    pub flow_table: FlowTable,
+    /// Flows of these sets, ever, that the full table could not pin.
+    pub unpinned_flows: u64,
+    /// The aliases by name.
+    pub aliases: Vec<AliasStatus>,
+    /// Why packets were passed, rewritten or dropped.
+    pub reasons: Vec<ReasonStatus>,
+}
+
+/// One interface with programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedStatus {
+    /// The interface.
+    pub interface: String,
+    /// `edge` or `backend`.
+    pub role: String,
+}
+
+/// How full the flow table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTable {
+    /// Records in use, by state.
+    pub flows: FlowCounts,
+    /// Of these, flows of sets that were removed.
+    pub of_removed_sets: u64,
+    /// Most it can hold.
+    pub capacity: u64,
+}
+
+/// Flows by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// In their handshake.
+    pub pending: u64,
+    /// Handshake complete.
+    pub established: u64,
+    /// Ended; the record waits for its time-out.
+    pub closing: u64,
+}
+
+impl FlowCounts {
+    /// Flows that live: pending and established.
+    #[must_use]
+    pub const fn live(&self) -> u64 {
+        self.pending + self.established
+    }
+}
+
+/// One alias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AliasStatus {
+    /// Its name.
+    pub name: AliasName,
+    /// The stack that owns it.
+    pub stack: Option<StackName>,
+    /// Where clients find it.
+    pub listen: Vec<Listener>,
+    /// Which way its packets are to take.
+    pub path: PathPolicy,
+    /// The change that is running.
+    pub running: Option<String>,
+    /// Weights now.
+    pub split: BTreeMap<SetName, u32>,
+    /// Weights that `rollback` restores.
+    pub previous: Option<BTreeMap<SetName, u32>>,
+    /// The sets by name.
+    pub sets: Vec<SetStatus>,
+}
+
+/// One set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetStatus {
+    /// Its name.
+    pub name: SetName,
+    /// Its weight.
+    pub weight: u32,
+    /// Its share of new flows, 0 to 1.
+    pub share: f64,
+    /// Its flows.
+    pub flows: FlowCounts,
+    /// The kernel's figures.
+    pub counters: SetFigures,
+    /// The backends in their order.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Where it is.
+    pub address: BackendAddress,
+    /// The way its new flows take: `bypass` or `stack`.
+    pub path: String,
+    /// The interface that leads there; empty: none.
+    pub interface: String,
+    /// Why that way.
+    pub why: String,
+}
+
+/// One verdict reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonStatus {
+    /// Its name, as in the documentation.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+}

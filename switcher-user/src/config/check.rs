@@ -1,0 +1,204 @@
+//! The notes taken while a file is judged, and the steps that every part shares.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::keys;
+use super::node::{Entry, Node, Value};
+use super::yaml::WHOLE_FILE;
+use super::{Location, Problem, Spans};
+
+/// Longest text that an error repeats; longer ones are cut.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// One field: its path, where to point, and what stands there.
+#[derive(Clone, Debug)]
+pub(super) struct Field<'n> {
+    /// Its path, such as `aliases.web.listen[0]`.
+    pub path: String,
+    /// Where to point: at a single value itself, at the key of anything larger.
+    pub place: Location,
+    /// What stands there.
+    pub node: &'n Node,
+}
+
+/// What was found so far.
+#[derive(Debug)]
+pub(super) struct Check {
+    file: String,
+    /// Every mistake.
+    pub problems: Vec<Problem>,
+    /// Every field.
+    pub spans: Spans,
+}
+
+impl Check {
+    pub fn new(file_name: &str) -> Self {
+        Self {
+            file: file_name.to_owned(),
+            problems: Vec::new(),
+            spans: Spans::default(),
+        }
+    }
+
+    /// Notes a mistake.
+    pub fn problem(&mut self, place: Location, path: &str, message: impl Display) {
+        self.problems.push(Problem {
+            file: self.file.clone(),
+            line: place.line,
+            column: place.column,
+            field: if path.is_empty() {
+                WHOLE_FILE.to_owned()
+            } else {
+                visible(path)
+            },
+            message: visible(&message.to_string()),
+        });
+    }
+
+    /// Notes a mistake at `field`.
+    pub fn wrong(&mut self, field: &Field<'_>, message: impl Display) {
+        self.problem(field.place, &field.path, message);
+    }
+
+    /// The field `path` whose value is `entry`'s.
+    fn field<'n>(&mut self, path: String, entry: &'n Entry) -> Field<'n> {
+        let single = entry.value.value.scalar().is_some();
+        let place = if single { entry.value.place } else { entry.key_place };
+        self.spans.insert(&path, place);
+        Field {
+            path,
+            place,
+            node: &entry.value,
+        }
+    }
+
+    /// The entries of a mapping by name, in the file's order. Not a mapping: noted, none.
+    pub fn entries<'n>(&mut self, field: &Field<'n>, remedy: &str) -> Vec<(&'n str, Field<'n>)> {
+        let Value::Mapping(entries) = &field.node.value else {
+            self.wrong(
+                field,
+                format_args!("is {}, not a mapping; {remedy}", field.node.value.kind()),
+            );
+            return Vec::new();
+        };
+        let mut first_places = BTreeMap::new();
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Some(key) = entry.key.as_deref() else {
+                self.problem(
+                    entry.key_place,
+                    &field.path,
+                    "a key is a list or a mapping; write a plain word",
+                );
+                continue;
+            };
+            let path = join(&field.path, &shorten(key));
+            if let Some(first) = first_places.get(key) {
+                let Location { line, column } = *first;
+                let message = format!("is given twice, first at line {line}, column {column}; keep one");
+                self.problem(entry.key_place, &path, message);
+                continue;
+            }
+            first_places.insert(key, entry.key_place);
+            found.push((key, self.field(path, entry)));
+        }
+        found
+    }
+
+    /// The entries of a mapping with fixed keys. Unknown keys are noted.
+    pub fn known<'n>(
+        &mut self,
+        field: &Field<'n>,
+        keys: &'static [&'static str],
+        remedy: &str,
+    ) -> BTreeMap<&'n str, Field<'n>> {
+        let mut found = BTreeMap::new();
+        for (key, child) in self.entries(field, remedy) {
+            if keys.contains(&key) {
+                found.insert(key, child);
+            } else {
+                let place = key_place(field, key).unwrap_or(child.place);
+                self.problem(place, &child.path, keys::unknown(&shorten(key), keys));
+            }
+        }
+        found
+    }
+
+    /// The items of a list. Not a list: noted, none.
+    pub fn items<'n>(&mut self, field: &Field<'n>, remedy: &str) -> Option<Vec<Field<'n>>> {
+        let Value::Sequence(nodes) = &field.node.value else {
+            self.wrong(
+                field,
+                format_args!("is {}, not a list; {remedy}", field.node.value.kind()),
+            );
+            return None;
+        };
+        let item = |(index, node): (usize, &'n Node)| {
+            let path = format!("{}[{index}]", field.path);
+            self.spans.insert(&path, node.place);
+            Field {
+                path,
+                place: node.place,
+                node,
+            }
+        };
+        Some(nodes.iter().enumerate().map(item).collect())
+    }
+
+    /// A single value as a `T`. Anything else is noted.
+    pub fn single<T>(&mut self, field: &Field<'_>, remedy: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let Some(text) = field.node.value.scalar() else {
+            self.wrong(
+                field,
+                format_args!("is {}, not a single value; {remedy}", field.node.value.kind()),
+            );
+            return None;
+        };
+        shorten(text).parse().map_err(|error| self.wrong(field, error)).ok()
+    }
+}
+
+/// Where `key` stands in the mapping `field`.
+fn key_place(field: &Field<'_>, key: &str) -> Option<Location> {
+    let Value::Mapping(entries) = &field.node.value else {
+        return None;
+    };
+    entries
+        .iter()
+        .find(|entry| entry.key.as_deref() == Some(key))
+        .map(|entry| entry.key_place)
+}
+
+/// `path` with one more name.
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+/// `text`, cut to what an error may repeat. A cut text ends with a character that no field allows, so it is never valid.
+pub(super) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// `text` without characters that would move a terminal's cursor.
+fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = if escaped.is_none() { Some(c) } else { None };
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}

@@ -1,0 +1,205 @@
+//! The file as a tree in which every node knows its place: read first, judged after, so that all mistakes show at once.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::Location;
+
+/// A node of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    /// Where it begins; for a YAML alias, where the alias stands.
+    pub place: Location,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// A number or a boolean, exactly as written: `1.10` stays `1.10`.
+    Literal(String),
+    /// Any other text.
+    Text(String),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Keys and values in the file's order, repeated keys included.
+    Mapping(Vec<Entry>),
+}
+
+/// One key with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The key; `None`: a list or a mapping stands where a word must.
+    pub key: Option<String>,
+    /// Where the key begins.
+    pub key_place: Location,
+    /// Its value.
+    pub value: Node,
+}
+
+impl Value {
+    /// The text of a scalar.
+    pub fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Literal(text) | Self::Text(text) => Some(text),
+            Self::Null | Self::Sequence(_) | Self::Mapping(_) => None,
+        }
+    }
+
+    /// What it is, for a sentence.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "empty",
+            Self::Literal(_) | Self::Text(_) => "a single value",
+            Self::Sequence(_) => "a list",
+            Self::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+/// What the YAML reader hands over: typed as YAML sees it, so numbers have lost how they were written.
+pub(super) enum Raw {
+    Null,
+    Literal,
+    Text(String),
+    Sequence(Vec<Spanned<Self>>),
+    Mapping(Vec<(Spanned<Self>, Spanned<Self>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any YAML")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Literal)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Literal)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Literal)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Literal)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Raw, E> {
+        Ok(Raw::Text(text))
+    }
+
+    // Both loops end with the file, whose events are bounded by the reader's budget.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::Sequence(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Mapping(entries))
+    }
+}
+
+/// The characters of the file, for what YAML's types do not keep.
+pub(super) struct Source<'t> {
+    text: &'t str,
+    /// Byte offset of every 64th character: spans count characters, slices need bytes.
+    marks: Vec<usize>,
+}
+
+/// Characters from one mark to the next.
+const MARK_STEP: usize = 64;
+
+impl<'t> Source<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            marks: text.char_indices().step_by(MARK_STEP).map(|(at, _)| at).collect(),
+        }
+    }
+
+    /// `len` characters from character `offset` on, as far as the file has them.
+    fn slice(&self, offset: usize, len: usize) -> &'t str {
+        let Some(mark) = self.marks.get(offset / MARK_STEP) else {
+            return "";
+        };
+        let rest = skip_chars(&self.text[*mark..], offset % MARK_STEP);
+        &rest[..rest.len() - skip_chars(rest, len).len()]
+    }
+
+    /// Turns what YAML read into nodes.
+    pub fn node(&self, raw: Spanned<Raw>) -> Node {
+        let place = place_of(raw.referenced);
+        let span = raw.defined.span();
+        let value = match raw.value {
+            Raw::Null => Value::Null,
+            Raw::Literal => Value::Literal(self.slice(span.offset(), span.len()).trim().to_owned()),
+            Raw::Text(text) => Value::Text(text),
+            Raw::Sequence(items) => Value::Sequence(items.into_iter().map(|item| self.node(item)).collect()),
+            Raw::Mapping(entries) => {
+                Value::Mapping(entries.into_iter().map(|(key, value)| self.entry(key, value)).collect())
+            }
+        };
+        Node { place, value }
+    }
+
+    fn entry(&self, key: Spanned<Raw>, value: Spanned<Raw>) -> Entry {
+        let key_place = place_of(key.referenced);
+        let span = key.defined.span();
+        let key = match key.value {
+            Raw::Text(text) => Some(text),
+            Raw::Null | Raw::Literal => Some(self.slice(span.offset(), span.len()).trim().to_owned()),
+            Raw::Sequence(_) | Raw::Mapping(_) => None,
+        };
+        Entry {
+            key,
+            key_place,
+            value: self.node(value),
+        }
+    }
+}
+
+fn skip_chars(text: &str, count: usize) -> &str {
+    text.char_indices().nth(count).map_or("", |(at, _)| &text[at..])
+}
+
+/// The reader's place as ours; a place it does not know is the file's beginning.
+pub(super) fn place_of(location: serde_saphyr::Location) -> Location {
+    let from_one = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    Location {
+        line: from_one(location.line()),
+        column: from_one(location.column()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The split: which share of new flows each set gets.
+
+use std::collections::BTreeMap;
+
+use super::check::{Check, Field, shorten};
+use super::keys;
+use super::node::Value;
+use crate::model::{SetName, Weight};
+
+const REMEDY: &str = "write it as split: {v1: 100}, or remove it to leave the split as it is";
+
+/// The weights of the sets named. Mistakes are noted.
+pub(super) fn read(check: &mut Check, field: &Field<'_>, sets: Option<&Field<'_>>) -> BTreeMap<SetName, Weight> {
+    let problems_before = check.problems.len();
+    let known = set_names(sets);
+    let mut split = BTreeMap::new();
+    for (key, share) in check.entries(field, REMEDY) {
+        let name = match known.contains(&key) {
+            true => shorten(key).parse::<SetName>().ok(),
+            false => {
+                check.wrong(&share, unknown_set(&shorten(key), &known));
+                None
+            }
+        };
+        if let (Some(weight), Some(name)) = (weight(check, &share), name) {
+            split.insert(name, weight);
+        }
+    }
+    if check.problems.len() == problems_before && split.values().all(|weight| weight.is_zero()) {
+        let what = if split.is_empty() {
+            "names no set"
+        } else {
+            "gives every set weight 0"
+        };
+        check.wrong(
+            field,
+            format_args!("{what}, so no new flow would be served; give one set a weight from 1 to 1000"),
+        );
+    }
+    split
+}
+
+fn weight(check: &mut Check, share: &Field<'_>) -> Option<Weight> {
+    if let Value::Text(text) = &share.node.value
+        && text.parse::<Weight>().is_ok()
+    {
+        check.wrong(
+            share,
+            format_args!("weight '{text}' is a text; write the number without quotes"),
+        );
+        return None;
+    }
+    check.single::<Weight>(share, "write a whole number from 0 to 1000")
+}
+
+fn set_names<'n>(sets: Option<&Field<'n>>) -> Vec<&'n str> {
+    match sets.map(|field| &field.node.value) {
+        Some(Value::Mapping(entries)) => entries.iter().filter_map(|entry| entry.key.as_deref()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn unknown_set(name: &str, known: &[&str]) -> String {
+    /// Most set names an error lists.
+    const LISTED_MAX: usize = 10;
+    let listed: Vec<String> = known.iter().take(LISTED_MAX).map(|known| shorten(known)).collect();
+    let more = if known.len() > LISTED_MAX { ", …" } else { "" };
+    let remedy = match keys::closest(name, known) {
+        Some(near) => format!("did you mean '{}'?", shorten(near)),
+        None => "add it below 'sets', or remove it here".to_owned(),
+    };
+    let list = if listed.is_empty() {
+        "none".to_owned()
+    } else {
+        listed.join(", ")
+    };
+    format!("the alias has no set '{name}'; {remedy} (its sets: {list}{more})")
+}

@@ -1,0 +1,70 @@
+//! What an image is compiled from: everything resolved, nothing left to look up.
+
+use std::net::IpAddr;
+
+use crate::model::Listener;
+
+/// Which way a flow's packets take, decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Redirected straight into the namespace behind the host-side veth with this interface index.
+    Bypass {
+        /// The host-side veth of the backend.
+        ifindex: u32,
+    },
+    /// Through the host's own stack.
+    Stack,
+}
+
+/// Everything one image holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImagePlan {
+    /// The image's number; larger than that of every earlier image.
+    pub epoch: u64,
+    /// The aliases, in any order.
+    pub aliases: Vec<AliasPlan>,
+}
+
+/// One alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasPlan {
+    /// Stable number of the alias; flow records carry it.
+    pub id: u32,
+    /// Where clients find it. No listener is in two aliases.
+    pub listeners: Vec<Listener>,
+    /// Which share of new flows each set gets: ascending, the last one ends at 2^32. Empty: no new flows.
+    pub segments: Vec<Segment>,
+    /// The sets that `segments` point at, and no others.
+    pub sets: Vec<SetPlan>,
+}
+
+/// One interval of the space of client hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// First hash that is no longer in it: 1 to 2^32.
+    pub end: u64,
+    /// Index into [`AliasPlan::sets`].
+    pub set: usize,
+}
+
+/// One set with a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPlan {
+    /// Stable number of the set: its counter slot, below [`switcher_ebpf::abi::SETS_MAX`].
+    pub id: u32,
+    /// Its backends: at least one, at most 1,024.
+    pub backends: Vec<BackendPlan>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendPlan {
+    /// Stable number of the backend; flow records carry it.
+    pub id: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; 0 keeps the listener's.
+    pub port: u16,
+    /// Which way new flows to it take.
+    pub path: Path,
+}

@@ -1,0 +1,9 @@
+//! Switcher's host agent: what the `switcher` command is made of.
+//!
+//! Arrows point one way: `cli` uses the `api` types; `agent` uses `kernel`, `net` and `store`; all use `model`.
+
+pub mod config;
+pub mod image;
+pub mod kernel;
+pub mod model;
+pub mod net;

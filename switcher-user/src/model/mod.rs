@@ -1,0 +1,26 @@
+//! The words of the product as types: what a user asks for, checked, without I/O and without a clock.
+
+mod backend;
+mod listener;
+mod name;
+mod receipt;
+mod spec;
+mod weight;
+
+pub use backend::{BackendAddress, BackendError};
+pub use listener::{Listener, ListenerError, Protocol};
+pub use name::{AliasName, NameError, SetName, StackName};
+pub use receipt::{
+    Action, AliasChange, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange, SetFigures,
+};
+pub use spec::{AliasSpec, PathPolicy, SetSpec, StackSpec};
+pub use weight::{Weight, WeightError};
+
+/// Most backends one set may have; the Maglev table stays even up to here.
+pub const BACKENDS_PER_SET_MAX: usize = 1_024;
+/// Most sets one alias may have.
+pub const SETS_PER_ALIAS_MAX: usize = 64;
+/// Most listeners one alias may have.
+pub const LISTENERS_PER_ALIAS_MAX: usize = 64;
+/// Most aliases one agent carries.
+pub const ALIASES_MAX: usize = 1_024;

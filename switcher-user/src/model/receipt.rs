@@ -1,0 +1,208 @@
+//! Receipts: what a change of a split did, as the kernel saw it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AliasName, SetName};
+
+/// Which command changed the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// `switcher apply` with a changed split.
+    Apply,
+    /// `switcher split`.
+    Split,
+    /// `switcher upgrade`.
+    Upgrade,
+    /// `switcher rollback`.
+    Rollback,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Switched; for an upgrade: the old set has no flow left.
+    Done,
+    /// The split was already so.
+    NothingToDo,
+    /// Switched, and flows were left at the old set when the drain's time was up.
+    FlowsLeft,
+    /// Switched, and then switched back.
+    RolledBack,
+    /// Switched; the agent could not learn how it went on.
+    Unknown,
+}
+
+impl Outcome {
+    /// The exit code of the command.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done | Self::NothingToDo => 0,
+            Self::RolledBack => 3,
+            Self::FlowsLeft => 4,
+            Self::Unknown => 7,
+        }
+    }
+}
+
+/// Who ran the command, as the kernel says (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Process id, in the agent's pid namespace.
+    pub pid: Option<i32>,
+}
+
+/// What changed at one alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasChange {
+    /// The alias.
+    pub alias: AliasName,
+    /// The set that gave its share away, of an upgrade.
+    pub from: Option<SetName>,
+    /// The set that got it, of an upgrade.
+    pub to: Option<SetName>,
+    /// Weights before.
+    pub before: BTreeMap<SetName, u32>,
+    /// Weights after.
+    pub after: BTreeMap<SetName, u32>,
+}
+
+/// When the kernel changed images. The swap lies between the two `_ns`, which are CLOCK_MONOTONIC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlipTime {
+    /// Just before the swap was asked for.
+    pub before_ns: u64,
+    /// No program ran on the old image any more.
+    pub after_ns: u64,
+    /// `after_ns` on the wall clock, RFC 3339, UTC.
+    pub at: String,
+}
+
+/// The kernel's figures of one set, since its number was given to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFigures {
+    /// SYNs for which the set was chosen.
+    pub flows_opened: u64,
+    /// Flows whose handshake completed.
+    pub flows_established: u64,
+    /// Flows that the backend refused.
+    pub flows_refused: u64,
+    /// Flows ended by FINs of both sides.
+    pub flows_finished: u64,
+    /// Flows ended by a RST of the client.
+    pub flows_reset_by_client: u64,
+    /// Flows ended by a RST of the backend.
+    pub flows_reset_by_backend: u64,
+    /// Flows reclaimed after their idle time-out.
+    pub flows_expired: u64,
+    /// New flows that found no room in the table: served, but not pinned.
+    pub flows_unpinned: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients, layer 3.
+    pub bytes_in: u64,
+    /// Packets from backends.
+    pub packets_out: u64,
+    /// Bytes from backends, layer 3.
+    pub bytes_out: u64,
+    /// When a new flow last chose the set, CLOCK_MONOTONIC; 0: never.
+    pub last_new_flow_ns: u64,
+}
+
+/// One set in a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetChange {
+    /// The alias.
+    pub alias: AliasName,
+    /// The set.
+    pub set: SetName,
+    /// Figures just before the flip.
+    pub before: SetFigures,
+    /// Figures when the command ended.
+    pub after: SetFigures,
+}
+
+/// The last new flow at a set that has no share any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastNewFlow {
+    /// The alias.
+    pub alias: AliasName,
+    /// The set that lost its share.
+    pub set: SetName,
+    /// When a new flow last chose it, CLOCK_MONOTONIC; 0: never.
+    pub at_ns: u64,
+    /// True: not after the flip returned, so the switch was final.
+    pub before_flip_end: bool,
+}
+
+/// How the drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainResult {
+    /// The time that it was given.
+    pub timeout_ms: u64,
+    /// The time that it took.
+    pub waited_ms: u64,
+    /// Flows of the old sets still in their handshake at the end.
+    pub pending_left: u64,
+    /// Established flows of the old sets at the end.
+    pub established_left: u64,
+}
+
+impl DrainResult {
+    /// Flows left.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        self.pending_left + self.established_left
+    }
+}
+
+/// What a change of a split did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Version of the document's form: 1.
+    pub schema: u32,
+    /// Number of the receipt; none where nothing was done.
+    pub id: Option<u64>,
+    /// The command.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The command's exit code.
+    pub exit_code: u8,
+    /// The same as a sentence.
+    pub message: String,
+    /// Who ran it.
+    pub caller: Caller,
+    /// When the agent took the command, RFC 3339, UTC.
+    pub started_at: String,
+    /// From there to its end, in microseconds.
+    pub command_us: u64,
+    /// What changed, alias by alias.
+    pub aliases: Vec<AliasChange>,
+    /// Epoch before.
+    pub epoch_before: u64,
+    /// Epoch after.
+    pub epoch_after: u64,
+    /// When the kernel changed images.
+    pub flip: Option<FlipTime>,
+    /// When it changed back, after a roll-back.
+    pub flip_back: Option<FlipTime>,
+    /// The kernel's figures of the sets that had a share before or after.
+    pub sets: Vec<SetChange>,
+    /// Last new flows at the sets that lost their share.
+    pub last_new_flows: Vec<LastNewFlow>,
+    /// The drain, of an upgrade.
+    pub drain: Option<DrainResult>,
+    /// Flows of these sets, ever, that the full table could not pin: a switch may have cut them.
+    pub unpinned_flows: u64,
+    /// What the figures do and do not prove, as sentences.
+    pub statements: Vec<String>,
+    /// Things that went wrong beside it.
+    pub warnings: Vec<String>,
+}

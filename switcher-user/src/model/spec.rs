@@ -1,0 +1,66 @@
+//! What a user asks for: the content of a stack file or a command, already checked piece by piece.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AliasName, BackendAddress, Listener, SetName, StackName, Weight};
+
+/// Which way the packets of an alias take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathPolicy {
+    /// Bypass where the host has no rules that would be walked past, the stack elsewhere.
+    #[default]
+    Auto,
+    /// Redirected past the host's stack.
+    Bypass,
+    /// Through the host's stack.
+    Stack,
+}
+
+impl PathPolicy {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bypass => "bypass",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// A whole stack file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StackSpec {
+    /// Owner of the aliases; `--prune` removes only what this stack owns.
+    pub stack: StackName,
+    /// The aliases by name.
+    pub aliases: BTreeMap<AliasName, AliasSpec>,
+}
+
+/// One alias of a stack file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasSpec {
+    /// Where clients find it; never empty.
+    pub listen: Vec<Listener>,
+    /// Which way its packets take.
+    #[serde(default)]
+    pub path: PathPolicy,
+    /// Shares of new flows by set; `None` leaves the split as it is (an error for a new alias).
+    #[serde(default)]
+    pub split: Option<BTreeMap<SetName, Weight>>,
+    /// The sets by name.
+    pub sets: BTreeMap<SetName, SetSpec>,
+}
+
+/// One set of an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetSpec {
+    /// The backends, never empty, at most [`super::BACKENDS_PER_SET_MAX`], no two alike.
+    pub backends: Vec<BackendAddress>,
+}

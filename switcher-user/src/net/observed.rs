@@ -1,0 +1,79 @@
+//! What was seen.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+/// The way from this host to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// An address of this host itself, loopback included.
+    Local,
+    /// On-link behind a host-side veth whose peer is in another network namespace and that is no bridge port.
+    Veth,
+    /// Reachable in any other way: through a bridge, a gateway, a plain network.
+    Routed,
+    /// No route.
+    Unreachable,
+}
+
+/// Where one backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendRoute {
+    /// Index of the interface that leads there; 0: none.
+    pub ifindex: u32,
+    /// Its name; empty: none.
+    pub interface: String,
+    /// What lies between.
+    pub kind: RouteKind,
+}
+
+/// An interface of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The loopback device.
+    pub loopback: bool,
+    /// Frames have an Ethernet header (also true for veth and bridges).
+    pub ethernet: bool,
+    /// Its addresses, sorted.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Everything seen at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Where each backend asked for is.
+    pub backends: BTreeMap<IpAddr, BackendRoute>,
+    /// One sentence for each set of firewall or NAT rules in force; empty: nothing would be walked past.
+    pub firewall: Vec<String>,
+    /// The interfaces by index.
+    pub interfaces: Vec<Interface>,
+}
+
+/// Why the network could not be observed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NetError {
+    /// A netlink socket could not be opened.
+    #[error("netlink socket ({family}): {cause}; the agent needs CAP_NET_ADMIN and a kernel with netlink")]
+    Socket {
+        /// Which netlink family.
+        family: &'static str,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// The kernel refused a question.
+    #[error("asking the kernel for {what}: {cause}")]
+    Ask {
+        /// What was asked for.
+        what: String,
+        /// What the kernel said.
+        cause: String,
+    },
+}

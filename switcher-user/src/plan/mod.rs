@@ -1,0 +1,16 @@
+//! From what is wanted and what was observed to the image. Pure: no I/O, no clock.
+
+mod check;
+mod converge;
+mod desired;
+mod edit;
+mod refusal;
+mod resolve;
+mod split;
+
+pub use converge::{Convergence, Difference};
+pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
+pub use edit::{FlowSetIds, Move};
+pub use refusal::Refusal;
+pub use resolve::{AliasPaths, BackendChoice, Resolved, Touched};
+pub use split::{HASH_SPACE, SEGMENTS_MAX, Split, SplitSegment, weights_text};

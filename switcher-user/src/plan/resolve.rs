@@ -1,0 +1,199 @@
+//! Which way each backend's packets take, and the image that says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Alias, Backend, Desired, Refusal, Set};
+use crate::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
+use crate::model::{AliasName, PathPolicy, SetName};
+use crate::net::{BackendRoute, Observed, RouteKind};
+
+/// What a change is about: there, what cannot be done is an error; elsewhere it is a note, and new flows take the stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Sets that are new, have other backends, or have another share.
+    pub sets: BTreeSet<(AliasName, SetName)>,
+    /// Aliases with another path or other listeners.
+    pub aliases: BTreeSet<AliasName>,
+}
+
+impl Touched {
+    /// What differs between two states of what is wanted.
+    #[must_use]
+    pub fn between(old: &Desired, new: &Desired) -> Self {
+        let mut touched = Self::default();
+        for (name, alias) in &new.aliases {
+            let before = old.aliases.get(name);
+            if before.is_none_or(|before| before.path != alias.path) {
+                touched.aliases.insert(name.clone());
+            }
+            let had = before.map(|before| before.split.sizes()).unwrap_or_default();
+            let has = alias.split.sizes();
+            for (set_name, set) in &alias.sets {
+                let same = before.and_then(|before| before.sets.get(set_name)) == Some(set);
+                if !same || has.get(set_name) > had.get(set_name) {
+                    touched.sets.insert((name.clone(), set_name.clone()));
+                }
+            }
+        }
+        touched
+    }
+
+    fn has(&self, alias: &AliasName, set: &SetName) -> bool {
+        self.aliases.contains(alias) || self.sets.contains(&(alias.clone(), set.clone()))
+    }
+}
+
+/// The way of one backend's new flows, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendChoice {
+    /// The way.
+    pub path: Path,
+    /// The interface that leads there; empty: none.
+    pub interface: String,
+    /// Why, as a part of a sentence.
+    pub why: String,
+}
+
+/// The ways of one alias: by set, in the order of its backends.
+pub type AliasPaths = BTreeMap<SetName, Vec<BackendChoice>>;
+
+/// Everything resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The image; its epoch is that of the desired state.
+    pub image: ImagePlan,
+    /// The ways, for people.
+    pub paths: BTreeMap<AliasName, AliasPaths>,
+    /// Host-side veths that need the backends' program: index and name.
+    pub veths: BTreeMap<u32, String>,
+    /// What cannot be done, outside of what was touched.
+    pub notes: Vec<String>,
+}
+
+impl Desired {
+    /// Chooses every backend's way and lays out the image.
+    ///
+    /// # Errors
+    /// When something that was touched cannot be done on this host.
+    pub fn resolve(&self, observed: &Observed, touched: &Touched) -> Result<Resolved, Refusal> {
+        let mut resolved = Resolved::default();
+        resolved.image.epoch = self.epoch;
+        for (name, alias) in &self.aliases {
+            let mut resolver = Resolver { name, alias, observed, touched, resolved: &mut resolved };
+            let plan = resolver.alias()?;
+            resolved.image.aliases.push(plan);
+        }
+        Ok(resolved)
+    }
+}
+
+struct Resolver<'a> {
+    name: &'a AliasName,
+    alias: &'a Alias,
+    observed: &'a Observed,
+    touched: &'a Touched,
+    resolved: &'a mut Resolved,
+}
+
+impl Resolver<'_> {
+    fn alias(&mut self) -> Result<AliasPlan, Refusal> {
+        let alias = self.alias;
+        let mut plan =
+            AliasPlan { id: alias.id, listeners: alias.listen.clone(), segments: Vec::new(), sets: Vec::new() };
+        let mut index_of = BTreeMap::new();
+        let mut paths = AliasPaths::new();
+        for (set_name, set) in &alias.sets {
+            let choices = self.set(set_name, set)?;
+            if alias.split.has(set_name) {
+                index_of.insert(set_name, plan.sets.len());
+                plan.sets.push(self.set_plan(set, &choices));
+            }
+            paths.insert(set_name.clone(), choices);
+        }
+        self.resolved.paths.insert(self.name.clone(), paths);
+        plan.segments = alias
+            .split
+            .segments
+            .iter()
+            .filter_map(|segment| Some(Segment { end: segment.end, set: *index_of.get(&segment.set)? }))
+            .collect();
+        Ok(plan)
+    }
+
+    fn set_plan(&mut self, set: &Set, choices: &[BackendChoice]) -> SetPlan {
+        let mut backends = Vec::with_capacity(set.backends.len());
+        for (backend, choice) in set.backends.iter().zip(choices) {
+            if let Path::Bypass { ifindex } = choice.path {
+                self.resolved.veths.insert(ifindex, choice.interface.clone());
+            }
+            backends.push(BackendPlan {
+                id: backend.id,
+                address: backend.address.address,
+                port: backend.address.port.map_or(0, std::num::NonZero::get),
+                path: choice.path,
+            });
+        }
+        SetPlan { id: set.id, backends }
+    }
+
+    fn set(&mut self, set_name: &SetName, set: &Set) -> Result<Vec<BackendChoice>, Refusal> {
+        let strict = self.touched.has(self.name, set_name);
+        let mut choices = Vec::with_capacity(set.backends.len());
+        for (index, backend) in set.backends.iter().enumerate() {
+            let address = backend.address.address;
+            let route = self.observed.backends.get(&address).ok_or(Refusal::NotObserved { address })?;
+            if route.kind == RouteKind::Local {
+                self.refuse(strict, self.local(set_name, index, backend))?;
+            }
+            let choice = self.choose(route);
+            if self.alias.path == PathPolicy::Bypass && choice.path == Path::Stack && self.alias.split.has(set_name) {
+                let why = choice.why.clone();
+                self.refuse(strict, self.no_bypass(set_name, index, backend, why))?;
+            }
+            choices.push(choice);
+        }
+        Ok(choices)
+    }
+
+    fn refuse(&mut self, strict: bool, refusal: Refusal) -> Result<(), Refusal> {
+        const NOTES_MAX: usize = 100;
+        if strict {
+            return Err(refusal);
+        }
+        if self.resolved.notes.len() < NOTES_MAX {
+            self.resolved.notes.push(refusal.to_string());
+        }
+        Ok(())
+    }
+
+    fn choose(&self, route: &BackendRoute) -> BackendChoice {
+        let interface = &route.interface;
+        let between = match route.kind {
+            RouteKind::Veth => None,
+            RouteKind::Local => Some("it is an address of this host itself".to_owned()),
+            RouteKind::Routed => Some(format!("it is reached through {interface}, not through a veth of its own")),
+            RouteKind::Unreachable => Some("there is no route to it".to_owned()),
+        };
+        let bypass = Path::Bypass { ifindex: route.ifindex };
+        let (path, why) = match (self.alias.path, between, self.observed.firewall.first()) {
+            (PathPolicy::Stack, _, _) => (Path::Stack, "path is stack".to_owned()),
+            (_, Some(between), _) => (Path::Stack, between),
+            (PathPolicy::Bypass, None, _) => (bypass, format!("path is bypass, behind {interface}")),
+            (PathPolicy::Auto, None, None) => {
+                (bypass, format!("behind {interface}, and the host has no firewall or NAT rules"))
+            }
+            (PathPolicy::Auto, None, Some(_)) => {
+                (Path::Stack, "the host has firewall or NAT rules that a bypass would walk past".to_owned())
+            }
+        };
+        BackendChoice { path, interface: interface.clone(), why }
+    }
+
+    fn local(&self, set: &SetName, index: usize, backend: &Backend) -> Refusal {
+        Refusal::BackendIsLocal { alias: self.name.clone(), set: set.clone(), index, backend: backend.address }
+    }
+
+    fn no_bypass(&self, set: &SetName, index: usize, backend: &Backend, why: String) -> Refusal {
+        Refusal::NoBypass { alias: self.name.clone(), set: set.clone(), index, backend: backend.address, why }
+    }
+}

@@ -1,0 +1,29 @@
+//! The lab: network namespaces for a client, a host, `v1` and `v2`, wired as a small site, with real nginx behind.
+//!
+//! ```text
+//! client (eth0) ---- (client) host (v1) ---- (eth0) v1   10.1.0.2  fd00::2
+//!                                  (v2) ---- (eth0) v2   10.1.1.2  fd00:1::2
+//! ```
+//!
+//! Names of namespaces carry the lab's id, so labs run side by side; addresses and devices are the same in each, since
+//! namespaces keep them apart.
+
+mod access_log;
+mod agent;
+mod capture;
+mod namespace;
+mod network;
+mod nginx;
+mod process;
+mod site;
+mod teardown;
+
+pub use access_log::{LogEntry, read_access_log};
+pub use agent::Agent;
+pub use capture::{Capture, Captured, Packet, RST_FILTER, SYN_FILTER};
+pub use namespace::Namespace;
+pub use network::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, V1_V4, V1_V6, V2_V4, V2_V6};
+pub use nginx::Nginx;
+pub use process::{Outcome, Process, run};
+pub use site::Lab;
+pub use teardown::{sweep, tear_down};

@@ -1,0 +1,169 @@
+//! Real nginx as one version of the application.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::access_log::{LogEntry, read_access_log};
+use super::process::{Process, tail};
+use super::{Lab, Namespace};
+use crate::interrupt;
+use crate::traffic::pattern;
+
+/// The port that both versions listen on.
+const PORT: u16 = 8080;
+const START_LIMIT: Duration = Duration::from_secs(10);
+const QUIT_LIMIT: Duration = Duration::from_secs(15);
+
+/// An hour for every idle time: no connection of a test ends by nginx's own clock.
+const CONFIG: &str = r#"daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid DIR/nginx.pid;
+error_log DIR/error.log warn;
+events { worker_connections 12000; multi_accept on; }
+http {
+    log_format lab '$http_x_request_id $msec $remote_addr $remote_port $server_port $connection $connection_requests $status $request_length $bytes_sent';
+    access_log DIR/access.log lab buffer=64k flush=200ms;
+    client_body_temp_path DIR/temp/body;
+    proxy_temp_path DIR/temp/proxy;
+    fastcgi_temp_path DIR/temp/fastcgi;
+    uwsgi_temp_path DIR/temp/uwsgi;
+    scgi_temp_path DIR/temp/scgi;
+    keepalive_requests 10000000;
+    keepalive_timeout 1h;
+    client_header_timeout 1h;
+    client_body_timeout 1h;
+    send_timeout 1h;
+    client_max_body_size 1g;
+    default_type application/octet-stream;
+    server {
+        listen PORT backlog=4096;
+        listen [::]:PORT ipv6only=on backlog=4096;
+        add_header X-Version VERSION always;
+        location / { return 200 "VERSION\n"; }
+        location /files/ { root DIR; }
+        location /uploads/ { root DIR; dav_methods PUT; }
+    }
+}
+"#;
+
+/// A running nginx that answers its version's name at `/`, serves `/files/` and takes PUT below `/uploads/`.
+#[derive(Debug)]
+pub struct Nginx {
+    version: String,
+    dir: PathBuf,
+    process: Process,
+}
+
+impl Nginx {
+    /// Starts nginx in `space` and returns once it listens.
+    ///
+    /// # Errors
+    /// If it cannot be configured or does not listen in time.
+    pub fn start(lab: &Lab, space: &Namespace, version: &str) -> Result<Self> {
+        let dir = lab.dir().join(format!("nginx-{version}"));
+        for folder in ["temp", "files", "uploads"] {
+            fs::create_dir_all(dir.join(folder)).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let config = dir.join("nginx.conf");
+        let text = CONFIG
+            .replace("DIR", &dir.display().to_string())
+            .replace("PORT", &PORT.to_string())
+            .replace("VERSION", version);
+        fs::write(&config, text)?;
+        let errors = File::create(dir.join("stderr.log"))?;
+        let mut command = space.server("nginx");
+        command.arg("-c").arg(&config).arg("-e").arg(dir.join("error.log"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let process = Process::spawn(&format!("nginx {version}"), &mut command, Signal::SIGTERM)?;
+        let mut nginx = Self {
+            version: version.to_owned(),
+            dir,
+            process,
+        };
+        nginx.wait_listening()?;
+        Ok(nginx)
+    }
+
+    fn wait_listening(&mut self) -> Result<()> {
+        let what = format!("nginx {} listens", self.version);
+        interrupt::wait_for(&what, START_LIMIT, || {
+            if let Some(status) = self.process.ended()? {
+                bail!(
+                    "nginx {} ended ({status}): {}",
+                    self.version,
+                    tail(&self.dir.join("stderr.log"))
+                );
+            }
+            let proc = PathBuf::from(format!("/proc/{}/net", self.process.pid()));
+            Ok(listens(&proc.join("tcp"), PORT) && listens(&proc.join("tcp6"), PORT))
+        })
+    }
+
+    /// Its version's name.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Writes `/files/NAME` of `bytes` bytes of the pattern with `seed`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn publish(&self, name: &str, bytes: u64, seed: u64) -> Result<()> {
+        let mut file = BufWriter::new(File::create(self.dir.join("files").join(name))?);
+        let mut chunk = vec![0; 64 * 1024];
+        let mut at = 0;
+        while at < bytes {
+            let length = usize::try_from((bytes - at).min(chunk.len() as u64))?;
+            pattern::fill(seed, at, &mut chunk[..length]);
+            file.write_all(&chunk[..length])?;
+            at += length as u64;
+        }
+        file.flush().context("cannot write a file to serve")
+    }
+
+    /// What `/uploads/NAME` received, if it is there whole.
+    #[must_use]
+    pub fn uploaded(&self, name: &str) -> PathBuf {
+        self.dir.join("uploads").join(name)
+    }
+
+    /// Ends it as a deploy job would: no request is cut, and its log is complete.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn quit(&mut self) -> Result<()> {
+        self.process.stop_with(Signal::SIGQUIT, QUIT_LIMIT)?;
+        Ok(())
+    }
+
+    /// Its access log; complete only after [`Nginx::quit`].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn log(&self) -> Result<Vec<LogEntry>> {
+        read_access_log(&self.dir.join("access.log"))
+    }
+
+    /// Lets it run on after this value is gone.
+    pub fn leave(&mut self) {
+        self.process.leave();
+    }
+}
+
+/// Whether a socket of `/proc/PID/net/tcp` listens on `port` (state 0A).
+fn listens(table: &Path, port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    fs::read_to_string(table).unwrap_or_default().lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next().is_some_and(|local| local.ends_with(&wanted)) && fields.nth(1) == Some("0A")
+    })
+}

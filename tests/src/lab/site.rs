@@ -1,0 +1,138 @@
+//! A lab from its building to its end.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+use super::network::{Four, build};
+use super::teardown::{KEEP_MARK, sweep, tear_down};
+use super::{Namespace, teardown};
+use crate::interrupt;
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// Four wired namespaces and a folder. Dropping it removes them; drop what runs in it first.
+#[derive(Debug)]
+pub struct Lab {
+    id: String,
+    dir: PathBuf,
+    keep: bool,
+    client: Namespace,
+    host: Namespace,
+    v1: Namespace,
+    v2: Namespace,
+}
+
+impl Lab {
+    /// Builds a lab that goes away with this value. First removes what labs of dead processes left.
+    ///
+    /// # Errors
+    /// If we are not root or a step fails; then nothing is left behind.
+    pub fn new() -> Result<Self> {
+        Self::build(false)
+    }
+
+    /// Builds a lab; with `keep`, it and its servers stay after this process.
+    ///
+    /// # Errors
+    /// If we are not root or a step fails; then nothing is left behind.
+    pub fn build(keep: bool) -> Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("the lab makes network namespaces, which needs root; run it with sudo");
+        }
+        interrupt::check()?;
+        sweep();
+        let id = format!("{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let dir = env::temp_dir().join(format!("{}{id}", teardown::PREFIX));
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let space = |role| Namespace::new(format!("{}{id}-{role}", teardown::PREFIX), keep);
+        let (client, host, v1, v2) = (space("client"), space("host"), space("v1"), space("v2"));
+        // From here on Drop cleans up, also when a step below fails.
+        let mut lab = Self {
+            id,
+            dir,
+            keep: false,
+            client,
+            host,
+            v1,
+            v2,
+        };
+        build(
+            &lab.dir,
+            &Four {
+                client: &lab.client,
+                host: &lab.host,
+                v1: &lab.v1,
+                v2: &lab.v2,
+            },
+        )
+        .context("cannot build the lab")?;
+        lab.keep = keep;
+        Ok(lab)
+    }
+
+    /// Its id, part of every name it has.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether it stays after this process.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// The client's namespace.
+    #[must_use]
+    pub fn client(&self) -> &Namespace {
+        &self.client
+    }
+
+    /// The host's namespace.
+    #[must_use]
+    pub fn host(&self) -> &Namespace {
+        &self.host
+    }
+
+    /// The namespace of `v1`.
+    #[must_use]
+    pub fn v1(&self) -> &Namespace {
+        &self.v1
+    }
+
+    /// The namespace of `v2`.
+    #[must_use]
+    pub fn v2(&self) -> &Namespace {
+        &self.v2
+    }
+
+    /// Makes the lab stay after this process.
+    ///
+    /// # Errors
+    /// If the mark cannot be written.
+    pub fn leave(&mut self) -> Result<()> {
+        fs::write(self.dir.join(KEEP_MARK), "").context("cannot mark the lab as kept")?;
+        self.keep = true;
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let left = self.keep && self.dir.join(KEEP_MARK).exists();
+        if !left && let Err(error) = tear_down(&self.id) {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}

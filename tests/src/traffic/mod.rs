@@ -1,0 +1,27 @@
+//! Traffic whose every request is accounted for.
+//!
+//! The generator is open-loop: a request is sent when it is due, whatever became of those before, and it ends exactly once,
+//! as ok, late or failed. It never retries. It runs as a process of its own inside the client's namespace, takes a
+//! [`Plan`] and hands back a [`Report`].
+
+mod control;
+mod failure;
+mod generate;
+mod http;
+mod kept;
+mod ledger;
+mod load;
+pub mod pattern;
+mod plan;
+mod report;
+mod sample;
+mod sources;
+mod transfer;
+
+pub use control::Generator;
+pub use failure::Failure;
+pub use generate::generate;
+pub use plan::{LoadPlan, Plan, SamplePlan, Sources, TransferPlan, Work};
+pub use report::{
+    AnswerRun, Bucket, Event, KeptReport, LatencyReport, LoadReport, Report, SampleReport, TransferReport,
+};
