@@ -2,8 +2,13 @@
 //!
 //! Arrows point one way: `cli` uses the `api` types; `agent` uses `kernel`, `net` and `store`; all use `model`.
 
+pub mod agent;
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod image;
 pub mod kernel;
 pub mod model;
 pub mod net;
+pub mod plan;
+pub mod store;

@@ -33,7 +33,10 @@ pub fn end_tree(child: &mut Child) -> Result<()> {
 fn signal(name: &str, pids: &[u32]) {
     for pid in pids.iter().filter(|pid| runs(**pid)) {
         let pid = pid.to_string();
-        let sent = Command::new("kill").args([name, &pid]).output().is_ok_and(|output| output.status.success());
+        let sent = Command::new("kill")
+            .args([name, &pid])
+            .output()
+            .is_ok_and(|output| output.status.success());
         if !sent && runs(pid.parse().unwrap_or_default()) {
             eprintln!("sudo kill {name} {pid}");
             // Its failure is seen by the caller, who waits for the process.
@@ -46,7 +49,9 @@ fn signal(name: &str, pids: &[u32]) {
 fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         if let Some((parent, _)) = parent_and_state(process) {
             children.entry(parent).or_default().push(process);
         }
@@ -61,7 +66,8 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-fn runs(pid: u32) -> bool {
+/// Whether the process is there and not merely unburied.
+pub fn runs(pid: u32) -> bool {
     parent_and_state(pid).is_some_and(|(_, state)| state != "Z")
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub struct Invocation {
     args: Vec<OsString>,
     variables: Vec<(String, OsString)>,
     folder: PathBuf,
+    output_to_errors: bool,
 }
 
 /// How a program ended.
@@ -36,7 +38,13 @@ impl Invocation {
     /// `program` in `folder`.
     pub fn new(program: impl AsRef<OsStr>, folder: &Path) -> Self {
         let program = program.as_ref().to_owned();
-        Self { program, args: Vec::new(), variables: Vec::new(), folder: folder.to_owned() }
+        Self {
+            program,
+            args: Vec::new(),
+            variables: Vec::new(),
+            folder: folder.to_owned(),
+            output_to_errors: false,
+        }
     }
 
     /// Cargo in `folder`.
@@ -62,21 +70,36 @@ impl Invocation {
         self
     }
 
+    /// Its output goes where errors go: our own output is left to what comes after, which may be one JSON document.
+    pub fn output_to_errors(mut self) -> Self {
+        self.output_to_errors = true;
+        self
+    }
+
     /// The command of the standard library, without input.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if self.output_to_errors {
+            command.stdout(io::stderr());
+        }
         command
     }
 
     /// Runs with our own output; anything but success within `limit` is an error that says how to repeat it.
     pub fn run(&self, limit: Duration) -> Result<()> {
-        let child = self.command().spawn().with_context(|| format!("cannot start `{self}`"))?;
+        let child = self
+            .command()
+            .spawn()
+            .with_context(|| format!("cannot start `{self}`"))?;
         match wait(child, limit)? {
             Ended::Itself(status) if status.success() => Ok(()),
             Ended::Itself(status) => bail!("failed ({status}); to repeat it: {self}"),
-            Ended::TimedOut => bail!("did not end within {} s and was stopped; to repeat it: {self}", limit.as_secs()),
+            Ended::TimedOut => bail!(
+                "did not end within {} s and was stopped; to repeat it: {self}",
+                limit.as_secs()
+            ),
         }
     }
 
@@ -85,14 +108,24 @@ impl Invocation {
         let create = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
         let mut command = self.command();
         command.stdout(create(output)?).stderr(create(errors)?);
-        wait(command.spawn().with_context(|| format!("cannot start `{self}`"))?, limit)
+        wait(
+            command.spawn().with_context(|| format!("cannot start `{self}`"))?,
+            limit,
+        )
     }
 
     /// What it prints, if it succeeds.
     pub fn output(&self) -> Result<String> {
-        let output = self.command().output().with_context(|| format!("cannot start `{self}`"))?;
+        let output = self
+            .command()
+            .output()
+            .with_context(|| format!("cannot start `{self}`"))?;
         if !output.status.success() {
-            bail!("`{self}` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "`{self}` failed ({}): {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -127,7 +160,11 @@ fn wait(mut child: Child, limit: Duration) -> Result<Ended> {
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +173,10 @@ mod tests {
 
     #[test]
     fn shows_what_can_be_typed() {
-        let shown = Invocation::cargo(Path::new("/")).args(["test", "--", "it's"]).env("RUNNER", "sudo -n").to_string();
+        let shown = Invocation::cargo(Path::new("/"))
+            .args(["test", "--", "it's"])
+            .env("RUNNER", "sudo -n")
+            .to_string();
         assert_eq!(shown, r"RUNNER='sudo -n' cargo test -- 'it'\''s'");
     }
 
@@ -147,11 +187,16 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("xtask-limit-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let overrun = Invocation::new("sh", &folder).args(["-c", "sh -c 'echo $$; exec sleep 30'; true"]);
-        let ended = overrun.run_logged(Duration::from_millis(500), &folder.join("out"), &folder.join("err")).unwrap();
+        let ended = overrun
+            .run_logged(Duration::from_millis(500), &folder.join("out"), &folder.join("err"))
+            .unwrap();
         let grandchild = std::fs::read_to_string(folder.join("out")).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(matches!(ended, Ended::TimedOut), "{ended:?}");
         assert!(started.elapsed() < Duration::from_secs(10));
-        assert!(!Path::new("/proc").join(grandchild.trim()).exists(), "process {grandchild} still runs");
+        assert!(
+            !kill::runs(grandchild.trim().parse().unwrap()),
+            "process {grandchild} still runs"
+        );
     }
 }

@@ -17,8 +17,12 @@ impl Repo {
     /// Finds both from cargo's variables.
     pub fn find() -> Result<Self> {
         let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let root = Path::new(&manifest_dir).parent().context("xtask's folder has no parent: it is not in the repository")?;
-        let root = root.canonicalize().with_context(|| format!("the repository {} cannot be opened", root.display()))?;
+        let root = Path::new(&manifest_dir)
+            .parent()
+            .context("xtask's folder has no parent: it is not in the repository")?;
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("the repository {} cannot be opened", root.display()))?;
         let target = match env::var_os("CARGO_TARGET_DIR") {
             // Relative to where cargo was called, as cargo takes it.
             Some(target) => std::path::absolute(target)?,

@@ -9,7 +9,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail};
 
 /// Variables that the built binaries may use, and that sudo would drop.
-const KEPT: &str = "SWITCHER_BIN,SWITCHER_LAB,RUST_BACKTRACE,RUST_LOG,CARGO_MANIFEST_DIR,PROPTEST_CASES,NO_COLOR,CI";
+const KEPT: &str = "SWITCHER_BIN,SWITCHER_LAB_BIN,RUST_BACKTRACE,RUST_TEST_THREADS,RUST_LOG,CARGO_MANIFEST_DIR,PROPTEST_CASES,NO_COLOR,CI";
 
 /// Whether we are root already.
 pub fn is_root() -> Result<bool> {
@@ -36,7 +36,10 @@ pub fn cargo_runner() -> Result<Option<(String, OsString)>> {
     if words.is_empty() {
         return Ok(None);
     }
-    let name = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", env::consts::ARCH.to_uppercase());
+    let name = format!(
+        "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
+        env::consts::ARCH.to_uppercase()
+    );
     Ok(Some((name, words.join(" ".as_ref()))))
 }
 
@@ -45,7 +48,7 @@ pub fn require(purpose: &str) -> Result<()> {
     if is_root()? {
         return Ok(());
     }
-    println!("{purpose} needs root: the built binaries, and only they, are run with sudo.");
+    eprintln!("{purpose} needs root: the built binaries, and only they, are run with sudo.");
     let mut sudo = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
         sudo.arg("-n");

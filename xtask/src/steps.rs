@@ -17,7 +17,11 @@ impl Steps {
     /// All steps together may take `budget`.
     pub fn within(budget: Duration) -> Self {
         let started = Instant::now();
-        Self { done: Vec::new(), deadline: started + budget, started }
+        Self {
+            done: Vec::new(),
+            deadline: started + budget,
+            started,
+        }
     }
 
     /// Time left.
@@ -37,14 +41,24 @@ impl Steps {
     /// Runs one step; its error ends the run, and the table shows how far it came.
     pub fn step(&mut self, name: &str, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         if self.left().is_zero() {
-            bail!("no time was left for `{name}`: the steps before it took {}", seconds(self.started.elapsed()));
+            bail!(
+                "no time was left for `{name}`: the steps before it took {}",
+                seconds(self.started.elapsed())
+            );
         }
         println!("\n=== {name}");
         let started = Instant::now();
         let result = work(self);
         let took = started.elapsed();
-        println!("=== {name}: {} in {}", if result.is_ok() { "ok" } else { "FAILED" }, seconds(took));
-        self.done.push((format!("{}  {name}", if result.is_ok() { "ok    " } else { "FAILED" }), took));
+        println!(
+            "=== {name}: {} in {}",
+            if result.is_ok() { "ok" } else { "FAILED" },
+            seconds(took)
+        );
+        self.done.push((
+            format!("{}  {name}", if result.is_ok() { "ok    " } else { "FAILED" }),
+            took,
+        ));
         if result.is_err() {
             self.print_table();
         }

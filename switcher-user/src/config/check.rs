@@ -192,13 +192,15 @@ pub(super) fn shorten(text: &str) -> String {
     }
 }
 
-/// `text` without characters that would move a terminal's cursor.
+/// `text` without characters that cannot be seen or would move a terminal's cursor.
 fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = if escaped.is_none() { Some(c) } else { None };
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || (c.is_whitespace() && c != ' ') {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }

@@ -133,40 +133,31 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 /// The characters of the file, for what YAML's types do not keep.
-pub(super) struct Source<'t> {
-    text: &'t str,
-    /// Byte offset of every 64th character: spans count characters, slices need bytes.
-    marks: Vec<usize>,
+pub(super) struct Source {
+    chars: Vec<char>,
 }
 
-/// Characters from one mark to the next.
-const MARK_STEP: usize = 64;
-
-impl<'t> Source<'t> {
-    pub fn new(text: &'t str) -> Self {
+impl Source {
+    pub fn new(text: &str) -> Self {
         Self {
-            text,
-            marks: text.char_indices().step_by(MARK_STEP).map(|(at, _)| at).collect(),
+            chars: text.chars().collect(),
         }
     }
 
-    /// `len` characters from character `offset` on, as far as the file has them.
-    fn slice(&self, offset: usize, len: usize) -> &'t str {
-        let Some(mark) = self.marks.get(offset / MARK_STEP) else {
-            return "";
-        };
-        let rest = skip_chars(&self.text[*mark..], offset % MARK_STEP);
-        &rest[..rest.len() - skip_chars(rest, len).len()]
+    /// The text with one ASCII letter for each character that is not ASCII. The reader counts some of those as one
+    /// column, some as several; in this text its places are right. Only comments have use for such characters.
+    pub fn plain(&self) -> String {
+        self.chars.iter().map(|c| if c.is_ascii() { *c } else { 'x' }).collect()
     }
 
-    /// Turns what YAML read into nodes.
+    /// Turns what YAML read from [`Self::plain`] into nodes.
     pub fn node(&self, raw: Spanned<Raw>) -> Node {
         let place = place_of(raw.referenced);
-        let span = raw.defined.span();
+        let written = self.written(&raw);
         let value = match raw.value {
             Raw::Null => Value::Null,
-            Raw::Literal => Value::Literal(self.slice(span.offset(), span.len()).trim().to_owned()),
-            Raw::Text(text) => Value::Text(text),
+            Raw::Literal => Value::Literal(written),
+            Raw::Text(text) => Value::Text(self.restored(text, written)),
             Raw::Sequence(items) => Value::Sequence(items.into_iter().map(|item| self.node(item)).collect()),
             Raw::Mapping(entries) => {
                 Value::Mapping(entries.into_iter().map(|(key, value)| self.entry(key, value)).collect())
@@ -177,10 +168,10 @@ impl<'t> Source<'t> {
 
     fn entry(&self, key: Spanned<Raw>, value: Spanned<Raw>) -> Entry {
         let key_place = place_of(key.referenced);
-        let span = key.defined.span();
+        let written = self.written(&key);
         let key = match key.value {
-            Raw::Text(text) => Some(text),
-            Raw::Null | Raw::Literal => Some(self.slice(span.offset(), span.len()).trim().to_owned()),
+            Raw::Text(text) => Some(self.restored(text, written)),
+            Raw::Null | Raw::Literal => Some(written),
             Raw::Sequence(_) | Raw::Mapping(_) => None,
         };
         Entry {
@@ -189,10 +180,30 @@ impl<'t> Source<'t> {
             value: self.node(value),
         }
     }
-}
 
-fn skip_chars(text: &str, count: usize) -> &str {
-    text.char_indices().nth(count).map_or("", |(at, _)| &text[at..])
+    /// The characters a scalar was read from, quotes included; empty for a list or a mapping.
+    fn written(&self, raw: &Spanned<Raw>) -> String {
+        if matches!(raw.value, Raw::Sequence(_) | Raw::Mapping(_)) {
+            return String::new();
+        }
+        let span = raw.defined.span();
+        let end = span.offset().saturating_add(span.len());
+        let chars = self
+            .chars
+            .get(span.offset()..end.min(self.chars.len()))
+            .unwrap_or_default();
+        chars.iter().collect::<String>().trim_ascii().to_owned()
+    }
+
+    /// `text` as read, or as written if it has characters that [`Self::plain`] replaced: no field allows those, so the
+    /// text only ever stands in an error.
+    fn restored(&self, text: String, written: String) -> String {
+        if written.is_ascii() {
+            text
+        } else {
+            written.trim_matches(['"', '\'']).to_owned()
+        }
+    }
 }
 
 /// The reader's place as ours; a place it does not know is the file's beginning.

@@ -12,16 +12,15 @@ const REMEDY: &str = "write it as split: {v1: 100}, or remove it to leave the sp
 /// The weights of the sets named. Mistakes are noted.
 pub(super) fn read(check: &mut Check, field: &Field<'_>, sets: Option<&Field<'_>>) -> BTreeMap<SetName, Weight> {
     let problems_before = check.problems.len();
-    let known = set_names(sets);
+    let known = sets.map(set_names);
     let mut split = BTreeMap::new();
     for (key, share) in check.entries(field, REMEDY) {
-        let name = match known.contains(&key) {
-            true => shorten(key).parse::<SetName>().ok(),
-            false => {
-                check.wrong(&share, unknown_set(&shorten(key), &known));
-                None
-            }
-        };
+        let name = shorten(key).parse::<SetName>().ok();
+        if let Some(known) = &known
+            && !known.contains(&key)
+        {
+            check.wrong(&share, unknown_set(&shorten(key), known));
+        }
         if let (Some(weight), Some(name)) = (weight(check, &share), name) {
             split.insert(name, weight);
         }
@@ -41,21 +40,31 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>, sets: Option<&Field<'_>
 }
 
 fn weight(check: &mut Check, share: &Field<'_>) -> Option<Weight> {
-    if let Value::Text(text) = &share.node.value
-        && text.parse::<Weight>().is_ok()
-    {
-        check.wrong(
-            share,
-            format_args!("weight '{text}' is a text; write the number without quotes"),
-        );
-        return None;
+    match &share.node.value {
+        Value::Text(text) if text.parse::<i64>().is_ok() => {
+            check.wrong(
+                share,
+                format_args!(
+                    "weight \"{}\" is a text; write the number without quotes",
+                    shorten(text)
+                ),
+            );
+            None
+        }
+        Value::Text(text) | Value::Literal(text) if text.parse::<i64>().is_err() => {
+            check.wrong(
+                share,
+                format_args!("weight '{}' is no whole number; use one from 0 to 1000", shorten(text)),
+            );
+            None
+        }
+        _ => check.single::<Weight>(share, "write a whole number from 0 to 1000"),
     }
-    check.single::<Weight>(share, "write a whole number from 0 to 1000")
 }
 
-fn set_names<'n>(sets: Option<&Field<'n>>) -> Vec<&'n str> {
-    match sets.map(|field| &field.node.value) {
-        Some(Value::Mapping(entries)) => entries.iter().filter_map(|entry| entry.key.as_deref()).collect(),
+fn set_names<'n>(sets: &Field<'n>) -> Vec<&'n str> {
+    match &sets.node.value {
+        Value::Mapping(entries) => entries.iter().filter_map(|entry| entry.key.as_deref()).collect(),
         _ => Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use super::{ConfigError, FILE_BYTES_MAX, Location, Problem};
 /// Deepest nesting: a stack file needs 6; more is a mistake or an attack.
 const DEPTH_MAX: usize = 16;
 /// Most YAML nodes, those that YAML aliases repeat included: more than a file of the largest size has use for.
-const NODES_MAX: usize = 300_000;
+const NODES_MAX: usize = 150_000;
 /// Name of the file as a whole where a field is named.
 pub(super) const WHOLE_FILE: &str = "stack file";
 
@@ -24,12 +24,17 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Node, ConfigError> {
     }
     // The reader drops a byte order mark, and its offsets count from after it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => Ok(Source::new(text).node(raw)),
+    let source = Source::new(text);
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.plain(), options()) {
+        Ok(raw) => Ok(source.node(raw)),
         Err(error) => {
             let place = error.location().map_or(Location::START, place_of);
             let (place, message) = explain(text, place, &error);
-            let field = enclosing_field(text, place.line);
+            let field = if several_documents(&error) {
+                WHOLE_FILE.to_owned()
+            } else {
+                enclosing_field(text, place.line)
+            };
             Err(ConfigError::new(Problem {
                 field,
                 ..problem(file_name, place, message)
@@ -82,6 +87,21 @@ fn options() -> Options {
     }
 }
 
+const UNKNOWN_ANCHOR: &str =
+    "refers to an anchor (*NAME) that is not defined above; define it with &NAME, or put the value in quotes";
+const SEVERAL_DOCUMENTS: &str = "holds more than one YAML document; keep one and remove the '---' line";
+
+fn too_large() -> String {
+    format!(
+        "is nested too deep or repeats too much (at most {DEPTH_MAX} levels and {NODES_MAX} values); write it flatter, \
+         with fewer YAML aliases"
+    )
+}
+
+fn several_documents(error: &Error) -> bool {
+    matches!(error.without_snippet(), Error::Message { msg, .. } if msg.starts_with("multiple YAML documents"))
+}
+
 /// Where and why `text` is no stack file's YAML, for people.
 fn explain(text: &str, place: Location, error: &Error) -> (Location, String) {
     if let Some(tab) = indenting_tab(text, place.line) {
@@ -91,17 +111,10 @@ fn explain(text: &str, place: Location, error: &Error) -> (Location, String) {
         );
     }
     let message = match error.without_snippet() {
-        Error::Budget { .. } => {
-            format!(
-                "is nested too deep or repeats too much (at most {DEPTH_MAX} levels and {NODES_MAX} values); \
-                     write it flatter, with fewer YAML aliases"
-            )
-        }
+        Error::Budget { .. } => too_large(),
         Error::Eof { .. } => "is empty or ends too early; begin with 'version: 1'".to_owned(),
-        Error::UnknownAnchor { .. } => {
-            "refers to an anchor (*NAME) that is not defined above; define it with &NAME, or put the value in quotes"
-                .to_owned()
-        }
+        Error::UnknownAnchor { .. } => UNKNOWN_ANCHOR.to_owned(),
+        _ if several_documents(error) => SEVERAL_DOCUMENTS.to_owned(),
         Error::Message { msg, .. } => explain_message(msg),
         other => format!("is not valid YAML ({other}); check indentation, brackets and quotes"),
     };
@@ -109,8 +122,11 @@ fn explain(text: &str, place: Location, error: &Error) -> (Location, String) {
 }
 
 fn explain_message(message: &str) -> String {
-    if message.starts_with("multiple YAML documents") {
-        return "the file holds more than one YAML document; keep one and remove the '---' line".to_owned();
+    if message == "recursion limit exceeded" {
+        return too_large();
+    }
+    if message.ends_with("found unknown anchor") {
+        return UNKNOWN_ANCHOR.to_owned();
     }
     if message.starts_with("alias replay") || message.starts_with("alias expansion") {
         return "YAML aliases repeat too much here; write the values out".to_owned();

@@ -142,7 +142,7 @@ pub struct LastNewFlow {
 }
 
 /// How the drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainResult {
     /// The time that it was given.
     pub timeout_ms: u64,

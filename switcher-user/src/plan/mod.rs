@@ -3,13 +3,14 @@
 mod check;
 mod converge;
 mod desired;
+mod difference;
 mod edit;
 mod refusal;
 mod resolve;
 mod split;
 
-pub use converge::{Convergence, Difference};
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
+pub use difference::{Difference, RemovedSet};
 pub use edit::{FlowSetIds, Move};
 pub use refusal::Refusal;
 pub use resolve::{AliasPaths, BackendChoice, Resolved, Touched};

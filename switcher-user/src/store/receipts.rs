@@ -73,7 +73,7 @@ fn prepare(directory: &Path) -> io::Result<BTreeSet<u64>> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".json")).and_then(|id| id.parse().ok());
+        let id = name.to_str().and_then(|name| name.strip_suffix(".json")).and_then(|id| id.parse::<u64>().ok());
         ids.extend(id);
     }
     Ok(ids)

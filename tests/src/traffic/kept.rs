@@ -99,20 +99,12 @@ async fn ask(connection: &mut Connection, due: Due, run: &str) -> Result<String,
 /// Appends an answer to the runs.
 fn note(answers: &mut Vec<AnswerRun>, version: &str) {
     let now_us = clock::unix_us();
-    match answers.last_mut() {
-        Some(run) if run.version == version => {
-            run.count += 1;
-            run.last_us = now_us;
-        }
-        _ if answers.len() < RUNS_MAX => {
-            let run = AnswerRun {
-                version: version.to_owned(),
-                count: 1,
-                first_us: now_us,
-                last_us: now_us,
-            };
-            answers.push(run);
-        }
-        _ => {}
+    if let Some(run) = answers.last_mut()
+        && run.version == version
+    {
+        run.count += 1;
+        run.last_us = now_us;
+    } else if answers.len() < RUNS_MAX {
+        answers.push(AnswerRun { version: version.to_owned(), count: 1, first_us: now_us, last_us: now_us });
     }
 }

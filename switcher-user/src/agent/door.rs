@@ -1,0 +1,172 @@
+//! The one door through which every change reaches the kernel.
+//!
+//! Check, look at the host, resolve, attach, write to the disk, flip. What fails before the flip changes nothing; if the
+//! flip fails, the old state is put back on the disk.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::AgentError;
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use crate::api::{ApiError, ErrorCode};
+use crate::kernel::{Flip, KernelError, Role};
+use crate::model::FlipTime;
+use crate::net::{NetError, Observed};
+use crate::plan::{Desired, Resolved, Touched};
+
+/// A look at the host this young is as good as a new one, where the change brings no new backend.
+const OBSERVED_FRESH: Duration = Duration::from_secs(3);
+/// Netlink answers in milliseconds; past this it will not.
+const OBSERVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the interface indexes hold after the agent last looked: some ticks.
+const INDEXES_VALID_FOR: Duration = Duration::from_secs(5);
+
+/// Whether a change may use the last look at the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Backends or paths change: look again.
+    Anew,
+    /// Only shares change.
+    Recent,
+}
+
+/// A change that has reached the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Landed {
+    pub(super) epoch_before: u64,
+    pub(super) epoch: u64,
+    pub(super) flip: FlipTime,
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Brings a change to the kernel, or fails with nothing changed.
+    pub(super) async fn land(&mut self, mut next: Desired, look: Look, deadline: Instant) -> Result<Landed, ApiError> {
+        let epoch_before = self.epoch;
+        next.epoch = epoch_before + 1;
+        let resolved = self.check(&next, look).await?;
+        self.clear_new_sets(&next).await?;
+        self.attach_backends(&resolved).await?;
+        if Instant::now() >= deadline {
+            return Err(timed_out());
+        }
+        let next = Arc::new(next);
+        self.save(Arc::clone(&next)).await?;
+        match self.flip(resolved).await {
+            Ok(flip) => {
+                self.desired = next;
+                Ok(Landed { epoch_before, epoch: self.epoch, flip: flip_time(flip) })
+            }
+            Err(error) => Err(self.take_back(error).await),
+        }
+    }
+
+    /// Everything that can be refused.
+    pub(super) async fn check(&mut self, next: &Desired, look: Look) -> Result<Resolved, ApiError> {
+        next.check()?;
+        let observed = self.observed_for(&next.backend_addresses(), look).await?;
+        Ok(next.resolve(&observed, &Touched::between(&self.desired, next))?)
+    }
+
+    async fn observed_for(&mut self, backends: &[IpAddr], look: Look) -> Result<Arc<Observed>, NetError> {
+        if let (Look::Recent, Some((observed, at))) = (look, &self.observed)
+            && at.elapsed() < OBSERVED_FRESH
+            && backends.iter().all(|backend| observed.backends.contains_key(backend))
+        {
+            return Ok(Arc::clone(observed));
+        }
+        self.observe(backends).await
+    }
+
+    pub(super) async fn observe(&mut self, backends: &[IpAddr]) -> Result<Arc<Observed>, NetError> {
+        let look = tokio::time::timeout(OBSERVE_TIMEOUT, self.host.observe(backends));
+        let observed = look.await.map_err(|_| NetError::Ask {
+            what: "routes, rules and interfaces".to_owned(),
+            cause: format!("no answer within {} s", OBSERVE_TIMEOUT.as_secs()),
+        })??;
+        let observed = Arc::new(observed);
+        self.observed = Some((Arc::clone(&observed), Instant::now()));
+        Ok(observed)
+    }
+
+    /// A number that had another set before must not begin with its figures.
+    async fn clear_new_sets(&self, next: &Desired) -> Result<(), KernelError> {
+        let old: std::collections::BTreeSet<u32> = self.desired.set_ids().collect();
+        let new: Vec<u32> = next.set_ids().filter(|id| !old.contains(id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.kernel.run(move |kernel| new.iter().try_for_each(|id| kernel.clear_set_counters(*id))).await
+    }
+
+    async fn save(&self, desired: Arc<Desired>) -> Result<(), ApiError> {
+        self.disk.run(move |store| store.save(&desired)).await
+    }
+
+    /// The kernel refused: the disk must not say otherwise.
+    async fn take_back(&self, error: KernelError) -> ApiError {
+        match self.save(Arc::clone(&self.desired)).await {
+            Ok(()) => error.into(),
+            Err(store) => ApiError::new(
+                ErrorCode::Unknown,
+                format!("{error}; the kernel still has the old image, but the state file has the new one: {store}"),
+            ),
+        }
+    }
+
+    /// Installs an image.
+    pub(super) async fn flip(&mut self, resolved: Resolved) -> Result<Flip, KernelError> {
+        let resolved = Arc::new(resolved);
+        let plan = Arc::clone(&resolved);
+        let flip = self.kernel.run(move |kernel| kernel.flip(&plan.image)).await?;
+        self.epoch = flip.epoch;
+        self.resolved = resolved;
+        Ok(flip)
+    }
+
+    /// The host was just looked at, and the image says what was seen.
+    pub(super) async fn refresh(&self) -> Result<(), KernelError> {
+        self.kernel.run(|kernel| kernel.refresh(INDEXES_VALID_FOR)).await
+    }
+
+    pub(super) async fn attach_backends(&mut self, resolved: &Resolved) -> Result<(), KernelError> {
+        for (ifindex, name) in &resolved.veths {
+            self.attach(name, *ifindex, Role::Backend).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn attach_edges(&mut self, observed: &Observed) -> Result<(), AgentError> {
+        for name in self.edges.clone() {
+            if let Some(interface) = observed.interfaces.iter().find(|interface| interface.name == name) {
+                self.attach(&name, interface.ifindex, Role::Edge).await?;
+            }
+        }
+        self.attached.retain(|(ifindex, name, _)| {
+            observed.interfaces.iter().any(|interface| interface.ifindex == *ifindex && interface.name == *name)
+        });
+        Ok(())
+    }
+
+    async fn attach(&mut self, name: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
+        let key = (ifindex, name.to_owned(), role);
+        if self.attached.contains(&key) {
+            return Ok(());
+        }
+        let interface = name.to_owned();
+        self.kernel.run(move |kernel| kernel.attach(&interface, ifindex, role)).await?;
+        tracing::info!("attached to {name} (index {ifindex}) as {role:?}");
+        self.attached.insert(key);
+        Ok(())
+    }
+}
+
+pub(super) fn timed_out() -> ApiError {
+    ApiError::new(ErrorCode::TimedOut, "the time was up before anything changed; try again with a longer --timeout")
+}
+
+fn flip_time(flip: Flip) -> FlipTime {
+    let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    FlipTime { before_ns: flip.before_ns, after_ns: flip.after_ns, at }
+}

@@ -1,0 +1,129 @@
+//! Commands that change what is wanted at once.
+
+use std::collections::BTreeSet;
+
+use super::answer::Asked;
+use super::door::Look;
+use super::flows::{census, set_ids_in_flows};
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use super::receipts::Draft;
+use crate::api::{AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, Reply, SCHEMA, SetPut, SplitRequest};
+use crate::model::{Action, AliasName, Outcome, SetName};
+use crate::plan::{Desired, Refusal, RemovedSet};
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    pub(super) async fn apply(&mut self, request: ApplyRequest, asked: Asked) -> Result<Reply, ApiError> {
+        let mut next = (*self.desired).clone();
+        let in_flows = set_ids_in_flows(&self.kernel).await?;
+        next.converge(&request.spec, request.prune, &in_flows)?;
+        let mut named: BTreeSet<AliasName> = request.spec.aliases.keys().cloned().collect();
+        named.extend(self.desired.differences(&next).into_iter().map(|difference| difference.alias));
+        if !request.dry_run {
+            self.refuse_busy(&named)?;
+        }
+        self.change(next, request.dry_run, asked).await
+    }
+
+    pub(super) async fn alias_put(&mut self, alias: &AliasName, put: &AliasPut, asked: Asked) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        next.alias_put(alias, &put.listen, put.path)?;
+        self.change(next, false, asked).await
+    }
+
+    pub(super) async fn alias_rm(&mut self, alias: &AliasName, asked: Asked) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        next.alias_rm(alias)?;
+        self.change(next, false, asked).await
+    }
+
+    pub(super) async fn set_put(
+        &mut self,
+        alias: &AliasName,
+        set: &SetName,
+        put: &SetPut,
+        asked: Asked,
+    ) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        let in_flows = set_ids_in_flows(&self.kernel).await?;
+        next.set_put(alias, set, &put.backends, &in_flows)?;
+        self.change(next, false, asked).await
+    }
+
+    pub(super) async fn set_rm(&mut self, alias: &AliasName, set: &SetName, asked: Asked) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        next.set_rm(alias, set)?;
+        self.change(next, false, asked).await
+    }
+
+    /// Lands whatever differs, and says what that was.
+    async fn change(&mut self, next: Desired, dry_run: bool, asked: Asked) -> Result<Reply, ApiError> {
+        next.check()?;
+        let differences = self.desired.differences(&next);
+        self.refuse_flows(&self.desired.removed_sets(&next)).await?;
+        let mut document = ChangesDocument { schema: SCHEMA, dry_run, epoch: self.epoch, changes: Vec::new(), receipt: None };
+        if dry_run {
+            self.check(&next, Look::Anew).await?;
+        } else if !differences.is_empty() {
+            let draft = Draft::new(Action::Apply, asked, &self.desired, &next);
+            let draft = if draft.is_empty() { None } else { Some(draft.before(&self.kernel).await?) };
+            let landed = self.land(next, Look::Anew, asked.deadline).await?;
+            document.epoch = landed.epoch;
+            if let Some(mut draft) = draft {
+                draft.landed(landed);
+                document.receipt = Some(self.receipt(draft, Outcome::Done).await);
+            }
+        }
+        document.changes =
+            differences.into_iter().map(|difference| Change { field: difference.field, what: difference.what }).collect();
+        Ok(Reply::Changes(Box::new(document)))
+    }
+
+    /// A set's number stands in its flows, and people want to know where these are.
+    async fn refuse_flows(&self, removed: &[RemovedSet]) -> Result<(), ApiError> {
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let census = self.kernel.run(|kernel| census(kernel)).await?;
+        for set in removed {
+            let flows = census.get(&set.id).map_or(0, crate::api::FlowCounts::live);
+            if flows > 0 {
+                return Err(Refusal::SetHasFlows { alias: set.alias.clone(), set: set.set.clone(), flows }.into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn split(
+        &mut self,
+        alias: &AliasName,
+        request: &SplitRequest,
+        asked: Asked,
+    ) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        next.split(alias, &request.weights)?;
+        self.change_split(Action::Split, next, asked).await
+    }
+
+    pub(super) async fn rollback(&mut self, alias: &AliasName, asked: Asked) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        next.rollback(alias)?;
+        self.change_split(Action::Rollback, next, asked).await
+    }
+
+    async fn change_split(&mut self, action: Action, next: Desired, asked: Asked) -> Result<Reply, ApiError> {
+        let draft = Draft::new(action, asked, &self.desired, &next);
+        if draft.is_empty() {
+            return Ok(Reply::Receipt(Box::new(draft.nothing_to_do(self.epoch))));
+        }
+        let mut draft = draft.before(&self.kernel).await?;
+        draft.landed(self.land(next, Look::Recent, asked.deadline).await?);
+        Ok(Reply::Receipt(Box::new(self.receipt(draft, Outcome::Done).await)))
+    }
+}

@@ -1,0 +1,120 @@
+//! Errors of the agent's parts as error documents.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::api::{ApiError, BindError, ErrorCode, SCHEMA};
+use crate::kernel::KernelError;
+use crate::net::NetError;
+use crate::plan::Refusal;
+use crate::store::StoreError;
+
+/// Why the agent did not start, or ended.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// What is wanted cannot be had.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// An interface is not there.
+    #[error("there is no interface '{name}'; there are: {known}")]
+    NoInterface {
+        /// The name that was given.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// No default route.
+    #[error("this host has no default route, so where clients come in is not known; name the interfaces with --interface")]
+    NoDefaultInterface,
+    /// The socket failed while it was served.
+    #[error("socket {path}: {cause}")]
+    Serve {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The signals cannot be waited for.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    /// A task died.
+    #[error("a part of the agent died: {0}; the data path keeps running, start the agent again")]
+    Died(String),
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let code = code_of(&refusal);
+        Self { schema: SCHEMA, code, message: refusal.to_string(), field: refusal.field() }
+    }
+}
+
+/// What is wrong with the command or file is `Invalid`; what the state of agent or host does not allow is `Refused`.
+const fn code_of(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::UnknownAlias { .. } => ErrorCode::UnknownAlias,
+        Refusal::UnknownSet { .. } | Refusal::UnknownSetInSplit { .. } => ErrorCode::UnknownSet,
+        Refusal::NoListeners { .. }
+        | Refusal::ListenerClaimed { .. }
+        | Refusal::ListenerTwice { .. }
+        | Refusal::NoBackends { .. }
+        | Refusal::BackendTwice { .. }
+        | Refusal::BackendIsListener { .. }
+        | Refusal::BackendIsLocal { .. }
+        | Refusal::FamilyMismatch { .. }
+        | Refusal::SplitZero { .. }
+        | Refusal::SplitMissing { .. }
+        | Refusal::AmbiguousFrom { .. }
+        | Refusal::FromIsTo { .. }
+        | Refusal::TooManyAliases { .. }
+        | Refusal::TooManyListeners { .. }
+        | Refusal::TooManySets { .. }
+        | Refusal::TooManyBackends { .. } => ErrorCode::Invalid,
+        Refusal::NoBypass { .. }
+        | Refusal::NobodyHasShare { .. }
+        | Refusal::FromHasNoShare { .. }
+        | Refusal::NoPrevious { .. }
+        | Refusal::PreviousSetGone { .. }
+        | Refusal::SetHasShare { .. }
+        | Refusal::SetHasFlows { .. }
+        | Refusal::OtherStack { .. }
+        | Refusal::SetNumbersUsedUp { .. }
+        | Refusal::NumbersUsedUp { .. }
+        | Refusal::NotObserved { .. } => ErrorCode::Refused,
+    }
+}
+
+impl From<KernelError> for ApiError {
+    fn from(error: KernelError) -> Self {
+        Self::new(ErrorCode::HostFailed, format!("{error}; nothing was changed"))
+    }
+}
+
+impl From<NetError> for ApiError {
+    fn from(error: NetError) -> Self {
+        Self::new(ErrorCode::HostFailed, format!("{error}; nothing was changed"))
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::NoReceipt { .. } => ErrorCode::UnknownReceipt,
+            _ => ErrorCode::StoreFailed,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,54 @@
+//! Counting flows.
+
+use std::collections::BTreeMap;
+
+use super::port::{Kernel, Shared};
+use crate::api::FlowCounts;
+use crate::kernel::{FlowState, KernelError, SetCounters};
+use crate::model::SetFigures;
+use crate::plan::FlowSetIds;
+
+/// Flows by the number of their set.
+pub(super) type Census = BTreeMap<u32, FlowCounts>;
+
+/// Counts all flows.
+pub(super) fn census(kernel: &impl Kernel) -> Result<Census, KernelError> {
+    let mut census = Census::new();
+    kernel.for_each_flow(&mut |flow| {
+        let counts = census.entry(flow.set_id).or_default();
+        match flow.state {
+            FlowState::Pending => counts.pending += 1,
+            FlowState::Established => counts.established += 1,
+            FlowState::Closing => counts.closing += 1,
+        }
+    })?;
+    Ok(census)
+}
+
+/// Numbers of the sets that flow records name.
+pub(super) async fn set_ids_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<FlowSetIds, KernelError> {
+    kernel.run(|kernel| Ok(census(kernel)?.into_keys().collect())).await
+}
+
+/// The kernel's figures of some sets, in their order.
+pub(super) async fn figures<K: Kernel>(kernel: &Shared<K>, set_ids: Vec<u32>) -> Result<Vec<SetFigures>, KernelError> {
+    kernel.run(move |kernel| set_ids.iter().map(|id| kernel.set_counters(*id).map(to_figures)).collect()).await
+}
+
+pub(super) const fn to_figures(counters: SetCounters) -> SetFigures {
+    SetFigures {
+        flows_opened: counters.flows_opened,
+        flows_established: counters.flows_established,
+        flows_refused: counters.flows_refused,
+        flows_finished: counters.flows_finished,
+        flows_reset_by_client: counters.flows_reset_by_client,
+        flows_reset_by_backend: counters.flows_reset_by_backend,
+        flows_expired: counters.flows_expired,
+        flows_unpinned: counters.flows_unpinned,
+        packets_in: counters.packets_in,
+        bytes_in: counters.bytes_in,
+        packets_out: counters.packets_out,
+        bytes_out: counters.bytes_out,
+        last_new_flow_ns: counters.last_new_flow_ns,
+    }
+}

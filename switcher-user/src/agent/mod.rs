@@ -1,0 +1,24 @@
+//! The agent: one task owns the state, everything else sends it messages and reads what it hands out.
+
+mod answer;
+mod disk;
+mod door;
+mod drain;
+mod edits;
+mod error;
+mod flows;
+mod owner;
+mod port;
+mod receipts;
+mod run;
+mod start;
+mod status;
+mod tick;
+mod upgrade;
+
+pub use error::AgentError;
+pub use port::{Host, Kernel, PinnedDatapath};
+pub use run::{Options, run};
+
+#[cfg(test)]
+mod tests;

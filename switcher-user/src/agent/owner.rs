@@ -1,0 +1,78 @@
+//! The one task that owns the state.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::disk::Disk;
+use super::drain::DrainEnd;
+use super::port::{Host, Kernel, Shared};
+use super::upgrade::Running;
+use crate::api::Envelope;
+use crate::kernel::Role;
+use crate::net::Observed;
+use crate::plan::{Desired, Resolved};
+
+/// How often the host is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Most status answers that are made at the same time.
+pub(super) const STATUS_TASKS_MAX: usize = 16;
+
+/// Everything the agent knows.
+#[derive(Debug)]
+pub(super) struct Owner<K, H> {
+    pub(super) kernel: Shared<K>,
+    pub(super) host: H,
+    pub(super) disk: Disk,
+    /// What is wanted, as it stands on the disk.
+    pub(super) desired: Arc<Desired>,
+    /// What the kernel's image was made of.
+    pub(super) resolved: Arc<Resolved>,
+    /// What was last seen of the host, and when.
+    pub(super) observed: Option<(Arc<Observed>, Instant)>,
+    /// Names of the interfaces where clients come in.
+    pub(super) edges: Vec<String>,
+    /// What this agent attached to: a name alone would miss an interface that was made anew.
+    pub(super) attached: HashSet<(u32, String, Role)>,
+    /// Epoch of the image that the kernel reads; no larger one was ever used.
+    pub(super) epoch: u64,
+    /// Upgrades that drain.
+    pub(super) running: Vec<Running>,
+    pub(super) drains: JoinSet<DrainEnd>,
+    pub(super) status_slots: Arc<Semaphore>,
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Runs until `detach`, or until nobody can send commands any more.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Envelope>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                envelope = inbox.recv() => match envelope {
+                    Some(envelope) => if self.answer(envelope).await.is_break() { return },
+                    None => return,
+                },
+                Some(end) = self.drains.join_next() => match end {
+                    Ok(end) => self.drained(end).await,
+                    Err(error) => tracing::error!("a drain died: {error}"),
+                },
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+    }
+
+    /// One line for the log.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "interfaces {}, {} alias(es), epoch {}",
+            self.edges.join(" "),
+            self.desired.aliases.len(),
+            self.epoch
+        )
+    }
+}

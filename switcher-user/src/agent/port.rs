@@ -1,0 +1,134 @@
+//! What the agent needs of the kernel and of the host's network: one trait each, so that its own logic can be tested
+//! against a recording one.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::image::ImagePlan;
+use crate::kernel::{Datapath, Flip, FlowView, KernelError, ReasonCount, Role, SetCounters};
+use crate::net::{Interface, NetError, Observed, Observer};
+
+/// The data path; see [`Datapath`] for what each means.
+#[allow(missing_docs)]
+pub trait Kernel: Send + Sized + 'static {
+    fn epoch(&self) -> Result<u64, KernelError>;
+    fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError>;
+    fn attached(&self) -> Vec<(String, Role)>;
+    fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError>;
+    fn refresh(&self, valid_for: Duration) -> Result<(), KernelError>;
+    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError>;
+    fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError>;
+    fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError>;
+    fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError>;
+    fn flow_capacity(&self) -> u64;
+    fn detach(self) -> Result<Vec<String>, KernelError>;
+}
+
+/// The real one, and where it is pinned.
+#[derive(Debug)]
+pub struct PinnedDatapath {
+    /// The data path.
+    pub datapath: Datapath,
+    /// The directory on bpffs.
+    pub bpffs: PathBuf,
+}
+
+impl Kernel for PinnedDatapath {
+    fn epoch(&self) -> Result<u64, KernelError> {
+        self.datapath.epoch()
+    }
+    fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
+        self.datapath.attach(interface, ifindex, role)
+    }
+    fn attached(&self) -> Vec<(String, Role)> {
+        self.datapath.attached()
+    }
+    fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
+        self.datapath.flip(plan)
+    }
+    fn refresh(&self, valid_for: Duration) -> Result<(), KernelError> {
+        self.datapath.refresh(valid_for)
+    }
+    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
+        self.datapath.set_counters(set_id)
+    }
+    fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError> {
+        self.datapath.clear_set_counters(set_id)
+    }
+    fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError> {
+        self.datapath.reasons()
+    }
+    fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
+        self.datapath.for_each_flow(visit)
+    }
+    fn flow_capacity(&self) -> u64 {
+        self.datapath.flow_capacity()
+    }
+    fn detach(self) -> Result<Vec<String>, KernelError> {
+        let Self { datapath, bpffs } = self;
+        // Its open files would keep the links alive.
+        drop(datapath);
+        Datapath::detach(&bpffs)
+    }
+}
+
+/// The host's network; see [`Observer`].
+#[allow(missing_docs)]
+pub trait Host: Send + Sync + 'static {
+    fn observe(&self, backends: &[IpAddr]) -> impl Future<Output = Result<Observed, NetError>> + Send;
+    fn default_interfaces(&self) -> impl Future<Output = Result<Vec<Interface>, NetError>> + Send;
+}
+
+impl Host for Observer {
+    async fn observe(&self, backends: &[IpAddr]) -> Result<Observed, NetError> {
+        Self::observe(self, backends).await
+    }
+    async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        Self::default_interfaces(self).await
+    }
+}
+
+/// The data path behind a lock. Its calls block, so each runs on a thread for blocking work.
+#[derive(Debug)]
+pub(super) struct Shared<K>(Arc<Mutex<Option<K>>>);
+
+impl<K> Clone for Shared<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Kernel> Shared<K> {
+    pub(super) fn new(kernel: K) -> Self {
+        Self(Arc::new(Mutex::new(Some(kernel))))
+    }
+
+    /// Runs the work; after [`Shared::take`] it fails.
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut K) -> Result<R, KernelError> + Send + 'static,
+    ) -> Result<R, KernelError> {
+        let shared = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let mut kernel = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match kernel.as_mut() {
+                Some(kernel) => work(kernel),
+                None => Err(no_call("the data path was detached", "start the agent again")),
+            }
+        });
+        task.await.unwrap_or_else(|error| Err(no_call(&error.to_string(), "restart the agent; the data path keeps running")))
+    }
+
+    /// Takes the data path away, for good.
+    pub(super) fn take(&self) -> Option<K> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn no_call(why: &str, remedy: &'static str) -> KernelError {
+    let source = Box::new(std::io::Error::other(why.to_owned()));
+    KernelError::Step { doing: "calling the kernel".to_owned(), source, remedy }
+}

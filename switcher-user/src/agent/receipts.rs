@@ -1,0 +1,260 @@
+//! Receipts: gathered while a change runs, written when it has ended.
+
+use std::time::{Instant, SystemTime};
+
+use super::answer::Asked;
+use super::door::Landed;
+use super::flows::figures;
+use super::owner::Owner;
+use super::port::{Host, Kernel, Shared};
+use crate::api::{SCHEMA, UpgradeRequest};
+use crate::kernel::KernelError;
+use crate::model::{
+    Action, AliasChange, AliasName, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange,
+    SetFigures, SetName,
+};
+use crate::plan::{Desired, Move, weights_text};
+
+/// A set that had a share before or has one after.
+#[derive(Clone, Debug)]
+struct Watched {
+    alias: AliasName,
+    set: SetName,
+    id: u32,
+    had: bool,
+    has: bool,
+    before: SetFigures,
+}
+
+/// A receipt that is being gathered.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    action: Action,
+    caller: Caller,
+    started: Instant,
+    started_at: SystemTime,
+    aliases: Vec<AliasChange>,
+    watched: Vec<Watched>,
+    landed: Option<Landed>,
+    pub(super) flip_back: Option<FlipTime>,
+    pub(super) drain: Option<DrainResult>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Draft {
+    /// What will change: the splits that differ.
+    pub(super) fn new(action: Action, asked: Asked, old: &Desired, new: &Desired) -> Self {
+        let mut draft = Self {
+            action,
+            caller: asked.caller,
+            started: asked.started,
+            started_at: SystemTime::now().checked_sub(asked.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH),
+            aliases: Vec::new(),
+            watched: Vec::new(),
+            landed: None,
+            flip_back: None,
+            drain: None,
+            warnings: Vec::new(),
+        };
+        for (name, alias) in &new.aliases {
+            let before = old.aliases.get(name);
+            let had = before.map(|before| before.split.weights.clone()).unwrap_or_default();
+            let has = alias.split.weights.clone();
+            if before.map(|before| &before.split) == Some(&alias.split) || (had.is_empty() && has.is_empty()) {
+                continue;
+            }
+            let mut sets: Vec<SetName> = had.keys().chain(has.keys()).cloned().collect();
+            sets.sort_unstable();
+            sets.dedup();
+            for set in sets {
+                let of = |desired: &Desired| Some(desired.aliases.get(name)?.sets.get(&set)?.id);
+                let Some(id) = of(new).or_else(|| of(old)) else { continue };
+                let (had, has) = (had.contains_key(&set), has.contains_key(&set));
+                draft.watched.push(Watched { alias: name.clone(), set, id, had, has, before: SetFigures::default() });
+            }
+            draft.aliases.push(AliasChange { alias: name.clone(), from: None, to: None, before: had, after: has });
+        }
+        draft
+    }
+
+    /// True where no split changes.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.aliases.is_empty()
+    }
+
+    /// Names what moves where, of an upgrade.
+    pub(super) fn name_moves(&mut self, request: &UpgradeRequest, moves: &[Move]) {
+        for (alias, one) in request.aliases.iter().zip(moves) {
+            if let Some(change) = self.aliases.iter_mut().find(|change| change.alias == *alias) {
+                change.from.clone_from(&one.from);
+                change.to = Some(request.to.clone());
+            }
+        }
+    }
+
+    pub(super) fn changed_aliases(&self) -> Vec<AliasName> {
+        self.aliases.iter().map(|change| change.alias.clone()).collect()
+    }
+
+    /// Takes the figures before the flip.
+    pub(super) async fn before<K: Kernel>(mut self, kernel: &Shared<K>) -> Result<Self, KernelError> {
+        let before = figures(kernel, self.ids()).await?;
+        for (watched, before) in self.watched.iter_mut().zip(before) {
+            watched.before = before;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn landed(&mut self, landed: Landed) {
+        self.landed = Some(landed);
+    }
+
+    pub(super) const fn has_landed(&self) -> bool {
+        self.landed.is_some()
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.watched.iter().map(|watched| watched.id).collect()
+    }
+
+    /// The answer where it was so already. It is not kept.
+    pub(super) fn nothing_to_do(self, epoch: u64) -> Receipt {
+        let mut receipt = self.finish(Outcome::NothingToDo, &[]);
+        (receipt.epoch_before, receipt.epoch_after) = (epoch, epoch);
+        receipt
+    }
+
+    fn finish(self, outcome: Outcome, after: &[SetFigures]) -> Receipt {
+        let last_new_flows = self.last_new_flows(outcome, after);
+        let unpinned_flows = after.iter().map(|figures| figures.flows_unpinned).sum();
+        let statements = statements(&last_new_flows, unpinned_flows, after.is_empty());
+        let message = self.message(outcome);
+        let sets = self.watched.iter().zip(after).map(|(watched, after)| SetChange {
+            alias: watched.alias.clone(),
+            set: watched.set.clone(),
+            before: watched.before,
+            after: *after,
+        });
+        Receipt {
+            schema: SCHEMA,
+            id: None,
+            action: self.action,
+            outcome,
+            exit_code: outcome.exit_code(),
+            message,
+            caller: self.caller,
+            started_at: humantime::format_rfc3339_micros(self.started_at).to_string(),
+            command_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            sets: sets.collect(),
+            aliases: self.aliases,
+            epoch_before: self.landed.as_ref().map_or(0, |landed| landed.epoch_before),
+            epoch_after: self.landed.as_ref().map_or(0, |landed| landed.epoch),
+            flip: self.landed.map(|landed| landed.flip),
+            flip_back: self.flip_back,
+            last_new_flows,
+            drain: self.drain,
+            unpinned_flows,
+            statements,
+            warnings: self.warnings,
+        }
+    }
+
+    /// Of the sets that lost their share; after a roll-back these are the sets that had gained it.
+    fn last_new_flows(&self, outcome: Outcome, after: &[SetFigures]) -> Vec<LastNewFlow> {
+        let back = outcome == Outcome::RolledBack;
+        let end = if back { self.flip_back.as_ref() } else { self.landed.as_ref().map(|landed| &landed.flip) };
+        let Some(end) = end else { return Vec::new() };
+        let lost = |watched: &Watched| if back { watched.has && !watched.had } else { watched.had && !watched.has };
+        let watched = self.watched.iter().zip(after).filter(|(watched, _)| lost(watched));
+        watched
+            .map(|(watched, after)| LastNewFlow {
+                alias: watched.alias.clone(),
+                set: watched.set.clone(),
+                at_ns: after.last_new_flow_ns,
+                before_flip_end: after.last_new_flow_ns <= end.after_ns,
+            })
+            .collect()
+    }
+
+    fn message(&self, outcome: Outcome) -> String {
+        let changes: Vec<String> = self.aliases.iter().map(change_text).collect();
+        let changes = changes.join("; ");
+        let drain = self.drain.unwrap_or_default();
+        match outcome {
+            Outcome::NothingToDo => "nothing to do: it is so already".to_owned(),
+            Outcome::Done if self.action == Action::Upgrade && changes.is_empty() => {
+                "it was switched before; the old set has no flow left and may be stopped".to_owned()
+            }
+            Outcome::Done if self.action == Action::Upgrade => {
+                format!("{changes}: the old set has no flow left and may be stopped")
+            }
+            Outcome::Done => changes,
+            Outcome::FlowsLeft => format!(
+                "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established)",
+                if changes.is_empty() { "it was switched before" } else { &changes },
+                drain.left(),
+                drain.waited_ms,
+                drain.pending_left,
+                drain.established_left,
+            ),
+            Outcome::RolledBack => {
+                format!("rolled back: the time was up with {} flow(s) left at the old set ({changes})", drain.left())
+            }
+            Outcome::Unknown => format!("{changes}: how it ended is not known; run: switcher status"),
+        }
+    }
+}
+
+fn change_text(change: &AliasChange) -> String {
+    let (alias, before, after) = (&change.alias, weights_text(&change.before), weights_text(&change.after));
+    format!("alias {alias}: {before} -> {after}")
+}
+
+fn statements(last: &[LastNewFlow], unpinned_flows: u64, no_figures: bool) -> Vec<String> {
+    let mut all: Vec<String> = last
+        .iter()
+        .map(|last| match (last.at_ns, last.before_flip_end) {
+            (0, _) => format!("no new flow ever chose set {} of alias {}", last.set, last.alias),
+            (_, true) => format!("no new flow chose set {} of alias {} after the flip returned", last.set, last.alias),
+            (_, false) => format!(
+                "a new flow chose set {} of alias {} AFTER the flip returned: the switch was not final",
+                last.set, last.alias
+            ),
+        })
+        .collect();
+    match unpinned_flows {
+        _ if no_figures => {}
+        0 => all.push("every flow of these sets was pinned: the switch moved no established flow".to_owned()),
+        count => all.push(format!(
+            "{count} flow(s) of these sets found the flow table full and were not pinned: the switch may have cut them"
+        )),
+    }
+    all
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Takes the figures at the end and writes the receipt. What fails here is a warning: the change has happened.
+    pub(super) async fn receipt(&self, mut draft: Draft, outcome: Outcome) -> Receipt {
+        let after = match figures(&self.kernel, draft.ids()).await {
+            Ok(after) => after,
+            Err(error) => {
+                draft.warnings.push(format!("the figures at the end could not be read: {error}"));
+                Vec::new()
+            }
+        };
+        let landed = draft.has_landed();
+        let mut receipt = draft.finish(outcome, &after);
+        if !landed {
+            (receipt.epoch_before, receipt.epoch_after) = (self.epoch, self.epoch);
+        } else if outcome == Outcome::RolledBack {
+            receipt.epoch_after = self.epoch;
+        }
+        let unwritten = receipt.clone();
+        let written = self.disk.run(move |store| store.add_receipt(&mut receipt).map(|()| receipt)).await;
+        written.unwrap_or_else(|error| {
+            let mut receipt = unwritten;
+            receipt.warnings.push(format!("the receipt could not be kept: {error}"));
+            receipt
+        })
+    }
+}

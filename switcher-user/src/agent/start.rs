@@ -1,0 +1,74 @@
+//! The start: take up what was wanted, on top of what an earlier agent left in the kernel.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::AgentError;
+use super::disk::Disk;
+use super::owner::{Owner, STATUS_TASKS_MAX};
+use super::port::{Host, Kernel, Shared};
+use crate::net::Observed;
+use crate::plan::{Desired, Resolved, Touched};
+use crate::store::Store;
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Attaches to the interfaces and installs what is wanted, with an epoch above all earlier ones.
+    pub(super) async fn start(
+        kernel: K,
+        host: H,
+        store: Store,
+        desired: Desired,
+        interfaces: &[String],
+    ) -> Result<Self, AgentError> {
+        let edges = edges(&host, interfaces).await?;
+        let epoch = desired.epoch.max(kernel.epoch()?);
+        let mut owner = Self {
+            kernel: Shared::new(kernel),
+            host,
+            disk: Disk::new(store),
+            desired: Arc::new(desired),
+            resolved: Arc::new(Resolved::default()),
+            observed: None,
+            edges,
+            attached: HashSet::new(),
+            epoch,
+            running: Vec::new(),
+            drains: JoinSet::new(),
+            status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),
+        };
+        let observed = owner.observe(&owner.desired.backend_addresses()).await?;
+        owner.check_edges(&observed)?;
+        owner.attach_edges(&observed).await?;
+        // Nothing is new here, so what cannot be done any more is a note and not an end.
+        let mut resolved = owner.desired.resolve(&observed, &Touched::default())?;
+        owner.attach_backends(&resolved).await?;
+        resolved.image.epoch = owner.epoch + 1;
+        owner.flip(resolved).await?;
+        owner.refresh().await?;
+        Ok(owner)
+    }
+
+    fn check_edges(&self, observed: &Observed) -> Result<(), AgentError> {
+        for name in &self.edges {
+            if !observed.interfaces.iter().any(|interface| interface.name == *name) {
+                let known: Vec<&str> = observed.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+                return Err(AgentError::NoInterface { name: name.clone(), known: known.join(", ") });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn edges(host: &impl Host, named: &[String]) -> Result<Vec<String>, AgentError> {
+    if !named.is_empty() {
+        return Ok(named.to_owned());
+    }
+    let found = host.default_interfaces().await?;
+    if found.is_empty() {
+        return Err(AgentError::NoDefaultInterface);
+    }
+    Ok(found.into_iter().map(|interface| interface.name).collect())
+}

@@ -1,0 +1,166 @@
+//! `status`: made beside the agent's task, from what it hands out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::flows::{Census, census, to_figures};
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use crate::api::{
+    AliasStatus, ApiError, AttachedStatus, BackendStatus, ErrorCode, FlowCounts, FlowTable, ReasonStatus, Reply,
+    SCHEMA, SetStatus, StatusDocument,
+};
+use crate::image::Path;
+use crate::kernel::{KernelError, Role};
+use crate::model::{AliasName, SetFigures, SetName};
+use crate::net::Observed;
+use crate::plan::{Alias, BackendChoice, Desired, HASH_SPACE, Resolved};
+
+/// What is known without the kernel.
+struct Known {
+    desired: Arc<Desired>,
+    resolved: Arc<Resolved>,
+    observed: Option<Arc<Observed>>,
+    running: BTreeMap<AliasName, String>,
+    only: Option<AliasName>,
+    epoch: u64,
+}
+
+/// What the kernel says.
+struct Seen {
+    census: Census,
+    figures: BTreeMap<u32, SetFigures>,
+    reasons: Vec<ReasonStatus>,
+    attached: Vec<AttachedStatus>,
+    capacity: u64,
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Answers later, so that a long count of flows holds up nobody.
+    pub(super) fn status(&self, only: Option<AliasName>, reply: oneshot::Sender<Result<Reply, ApiError>>) {
+        if let Some(Err(refusal)) = only.as_ref().map(|name| self.desired.alias(name)) {
+            let _ = reply.send(Err(refusal.into()));
+            return;
+        }
+        let Ok(slot) = Arc::clone(&self.status_slots).try_acquire_owned() else {
+            let busy = ApiError::new(ErrorCode::Refused, "too many status requests at the same time; try again");
+            let _ = reply.send(Err(busy));
+            return;
+        };
+        let running = self.running.iter();
+        let running = running.flat_map(|one| one.request.aliases.iter().map(|alias| (alias.clone(), one.what())));
+        let known = Known {
+            desired: Arc::clone(&self.desired),
+            resolved: Arc::clone(&self.resolved),
+            observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
+            running: running.collect(),
+            only,
+            epoch: self.epoch,
+        };
+        let kernel = self.kernel.clone();
+        tokio::spawn(async move {
+            let ids: Vec<u32> = known.desired.set_ids().collect();
+            let seen = kernel.run(move |kernel| look(kernel, &ids)).await;
+            let answer = seen.map(|seen| Reply::Status(Box::new(document(&known, &seen))));
+            let failed = |error: KernelError| ApiError::new(ErrorCode::HostFailed, error.to_string());
+            let _ = reply.send(answer.map_err(failed));
+            drop(slot);
+        });
+    }
+}
+
+fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
+    let figures = ids.iter().map(|id| Ok((*id, to_figures(kernel.set_counters(*id)?))));
+    let reasons = kernel.reasons()?.into_iter();
+    let attached = kernel.attached().into_iter();
+    let role = |role| match role {
+        Role::Edge => "edge",
+        Role::Backend => "backend",
+    };
+    Ok(Seen {
+        census: census(kernel)?,
+        figures: figures.collect::<Result<_, KernelError>>()?,
+        reasons: reasons.map(|one| ReasonStatus { reason: one.reason.to_owned(), packets: one.packets }).collect(),
+        attached: attached.map(|(interface, of)| AttachedStatus { interface, role: role(of).to_owned() }).collect(),
+        capacity: kernel.flow_capacity(),
+    })
+}
+
+fn document(known: &Known, seen: &Seen) -> StatusDocument {
+    let wanted = |name: &AliasName| known.only.as_ref().is_none_or(|only| only == name);
+    let aliases = known.desired.aliases.iter().filter(|(name, _)| wanted(name));
+    StatusDocument {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        epoch: known.epoch,
+        attached: seen.attached.clone(),
+        firewall: known.observed.as_ref().map(|observed| observed.firewall.clone()).unwrap_or_default(),
+        notes: known.resolved.notes.clone(),
+        flow_table: flow_table(seen),
+        unpinned_flows: seen.figures.values().map(|figures| figures.flows_unpinned).sum(),
+        aliases: aliases.map(|(name, alias)| alias_status(known, seen, name, alias)).collect(),
+        reasons: seen.reasons.clone(),
+    }
+}
+
+fn flow_table(seen: &Seen) -> FlowTable {
+    let mut table = FlowTable { capacity: seen.capacity, ..FlowTable::default() };
+    for (id, counts) in &seen.census {
+        table.flows.pending += counts.pending;
+        table.flows.established += counts.established;
+        table.flows.closing += counts.closing;
+        if !seen.figures.contains_key(id) {
+            table.of_removed_sets += counts.pending + counts.established + counts.closing;
+        }
+    }
+    table
+}
+
+fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> AliasStatus {
+    let sizes = alias.split.sizes();
+    let paths = known.resolved.paths.get(name);
+    let sets = alias.sets.iter().map(|(set_name, set)| SetStatus {
+        name: set_name.clone(),
+        weight: alias.split.weights.get(set_name).copied().unwrap_or(0),
+        share: share(sizes.get(set_name).copied().unwrap_or(0)),
+        flows: seen.census.get(&set.id).copied().unwrap_or(FlowCounts::default()),
+        counters: seen.figures.get(&set.id).copied().unwrap_or_default(),
+        backends: backends(alias, set_name, paths.and_then(|paths| paths.get(set_name))),
+    });
+    AliasStatus {
+        name: name.clone(),
+        stack: alias.stack.clone(),
+        listen: alias.listen.clone(),
+        path: alias.path,
+        running: known.running.get(name).cloned(),
+        split: alias.split.weights.clone(),
+        previous: alias.previous.as_ref().map(|split| split.weights.clone()),
+        sets: sets.collect(),
+    }
+}
+
+fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) -> Vec<BackendStatus> {
+    let Some(set) = alias.sets.get(set) else { return Vec::new() };
+    let status = |(at, backend): (usize, &crate::plan::Backend)| {
+        let choice = choices.and_then(|choices| choices.get(at));
+        let path = match choice.map(|choice| choice.path) {
+            Some(Path::Bypass { .. }) => "bypass",
+            Some(Path::Stack) | None => "stack",
+        };
+        BackendStatus {
+            address: backend.address,
+            path: path.to_owned(),
+            interface: choice.map(|choice| choice.interface.clone()).unwrap_or_default(),
+            why: choice.map(|choice| choice.why.clone()).unwrap_or_default(),
+        }
+    };
+    set.backends.iter().enumerate().map(status).collect()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn share(size: u64) -> f64 {
+    size as f64 / HASH_SPACE as f64
+}

@@ -1,0 +1,53 @@
+//! The place where programs, maps and links outlive the agent.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use switcher_ebpf::abi::ABI_VERSION;
+
+use super::error::{KernelError, NEEDS_RIGHTS, step};
+
+const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The folder of this ABI version; two versions never share a map.
+pub(super) fn root(bpffs: &Path) -> PathBuf {
+    bpffs.join("switcher").join(format!("v{ABI_VERSION}"))
+}
+
+/// Makes the folders, and mounts bpffs where there is none.
+pub(super) fn prepare(bpffs: &Path) -> Result<PathBuf, KernelError> {
+    let doing = || format!("preparing bpffs at {}", bpffs.display());
+    fs::create_dir_all(bpffs).map_err(step(doing(), NEEDS_RIGHTS))?;
+    if !is_bpffs(bpffs).map_err(step(doing(), NEEDS_RIGHTS))? {
+        mount(bpffs).map_err(step(doing(), NEEDS_RIGHTS))?;
+    }
+    let root = root(bpffs);
+    for folder in ["maps", "programs", "links"] {
+        fs::create_dir_all(root.join(folder)).map_err(step(doing(), NEEDS_RIGHTS))?;
+    }
+    Ok(root)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn is_bpffs(path: &Path) -> io::Result<bool> {
+    let path = c_path(path)?;
+    // SAFETY: all zeroes are a valid statfs, which the call overwrites; the path ends with a zero byte.
+    let (code, facts) = unsafe {
+        let mut facts: libc::statfs = std::mem::zeroed();
+        (libc::statfs(path.as_ptr(), &raw mut facts), facts)
+    };
+    if code == 0 { Ok(facts.f_type as i64 == BPFFS_MAGIC) } else { Err(io::Error::last_os_error()) }
+}
+
+fn mount(path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: every pointer is to a string that ends with a zero byte, or null where the call allows it.
+    let code = unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,346 @@
+//! The programs, maps and links of one agent.
+
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use aya::maps::{Array, ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::programs::SchedClassifier;
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use switcher_ebpf::abi::{
+    FLOW_SLOTS, FlowRecord, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS,
+    PENDING_TIMEOUT_TICKS, Row, State, StateWord, Word64, ticks,
+};
+use switcher_ebpf::reason::Reason;
+
+use super::abi::Abi;
+use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
+use super::figures::{Flip, FlowState, FlowView, ReasonCount, SetCounters};
+use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
+use super::mapped::{Access, Mapped};
+use super::{bpffs, clock, image_map};
+use crate::image::{self, ImagePlan};
+
+const MAPS: [&str; 7] =
+    ["IMAGE", "FLOW_INDEX", "FLOW_RECORDS", "CURSORS", "LIVENESS", "SET_COUNTERS", "VERDICTS"];
+
+/// `BPF_F_IPV6` of `bpf_l4_csum_replace`.
+const SUM_FLAG_IPV6: u64 = 1 << 7;
+
+/// Where the data path is, and how it is attached.
+#[derive(Clone, Debug)]
+pub struct DatapathConfig {
+    /// A directory on bpffs (mounted there if it is not yet); everything is pinned below it.
+    pub bpffs: PathBuf,
+    /// How programs are attached.
+    pub hooks: HookMode,
+}
+
+/// The programs, maps and links of one agent.
+pub struct Datapath {
+    ebpf: Ebpf,
+    root: PathBuf,
+    mode: HookMode,
+    hooks: Hooks,
+    records: Mapped<FlowRecord>,
+    liveness: Mapped<Word64>,
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datapath").field("root", &self.root).field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}
+
+impl Datapath {
+    /// Loads the programs, with the maps that an earlier agent pinned at the same path.
+    ///
+    /// # Errors
+    /// When the rights, the kernel or bpffs do not suffice.
+    pub fn open(config: &DatapathConfig) -> Result<Self, KernelError> {
+        let root = bpffs::prepare(&config.bpffs)?;
+        let ebpf = load(&root)?;
+        let map = |name: &str| map_data(&ebpf, name);
+        let records = Mapped::new(map("FLOW_RECORDS")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
+            .map_err(step("mapping the flow records", SEE_REASON))?;
+        let liveness = Mapped::new(map("LIVENESS")?.fd().as_fd(), LIVENESS_WORDS as usize, Access::Write)
+            .map_err(step("mapping the liveness words", SEE_REASON))?;
+        Ok(Self { ebpf, root, mode: config.hooks, hooks: Hooks::default(), records, liveness })
+    }
+
+    /// Epoch of the image the kernel reads now; 0: none yet.
+    ///
+    /// # Errors
+    /// When the map cannot be read, or holds no image of this ABI.
+    pub fn epoch(&self) -> Result<u64, KernelError> {
+        let doing = "reading the epoch of the installed image";
+        let outer: ArrayOfMaps<&MapData, Array<MapData, Abi<Row>>> =
+            self.map("IMAGE").try_into().map_err(step(doing, SEE_REASON))?;
+        let image = match outer.get(&0, 0) {
+            Ok(image) => image,
+            Err(MapError::KeyNotFound) => return Ok(0),
+            Err(error) => return Err(step(doing, SEE_REASON)(error)),
+        };
+        let row = image.get(&0, 0).map_err(step(doing, SEE_REASON))?.0;
+        let header = HeaderRow::of(&row);
+        Ok(if header.magic == IMAGE_MAGIC { header.epoch } else { 0 })
+    }
+
+    /// Attaches to an interface of this network namespace. Attached already: its program is replaced without a gap.
+    ///
+    /// # Errors
+    /// When the interface is gone or the kernel refuses.
+    pub fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
+        if self.hooks.has(interface, ifindex, role) {
+            return Ok(());
+        }
+        let directions: &[Direction] = match role {
+            Role::Edge => &Direction::BOTH,
+            Role::Backend => &[Direction::Ingress],
+        };
+        for direction in directions {
+            // An edge has the ingress program already: once is enough, twice would count twice.
+            if *direction == Direction::Ingress && self.has_ingress(interface, ifindex) {
+                continue;
+            }
+            let program = classifier(&mut self.ebpf, direction.program())?;
+            let place = Place { interface, ifindex, direction: *direction };
+            hooks::attach(program, &place, &self.root, self.mode)?;
+        }
+        self.hooks.note(interface, ifindex, role);
+        Ok(())
+    }
+
+    fn has_ingress(&self, interface: &str, ifindex: u32) -> bool {
+        [Role::Edge, Role::Backend].into_iter().any(|role| self.hooks.has(interface, ifindex, role))
+    }
+
+    /// What is attached: interface names and roles.
+    #[must_use]
+    pub fn attached(&self) -> Vec<(String, Role)> {
+        self.hooks.list()
+    }
+
+    /// Compiles the plan, installs it and waits until no program runs on the old image. Blocks for 4 to 30 ms and more.
+    ///
+    /// # Errors
+    /// When the plan does not fit or the kernel refuses; the old image stays.
+    pub fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
+        let doing = || format!("installing the image of epoch {}", plan.epoch);
+        let new = image_map::create(&image::compile(plan)?)?;
+        let outer = self.ebpf.map_mut("IMAGE").ok_or_else(|| missing("IMAGE"))?;
+        let mut outer: ArrayOfMaps<&mut MapData, MapData> =
+            outer.try_into().map_err(step(doing(), SEE_REASON))?;
+        let before_ns = clock::monotonic_ns();
+        // Invariant I3: for a map of maps the kernel returns from this only after a grace period.
+        outer.set(0, &new, 0).map_err(step(doing(), SEE_REASON))?;
+        Ok(Flip { epoch: plan.epoch, before_ns, after_ns: clock::monotonic_ns() })
+    }
+
+    /// Keeps bypass decisions alive: the interface indexes of the image are right until now and `valid_for`.
+    ///
+    /// # Errors
+    /// None yet; the signature leaves room.
+    pub fn refresh(&self, valid_for: Duration) -> Result<(), KernelError> {
+        let until = clock::monotonic_ns().saturating_add(valid_for.as_nanos() as u64);
+        self.liveness.elements()[LIVENESS_FRESH_UNTIL as usize].store(until, Relaxed);
+        Ok(())
+    }
+
+    /// Counters of one set, of all CPUs.
+    ///
+    /// # Errors
+    /// When the number is out of range.
+    pub fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
+        let doing = || format!("reading the counters of set number {set_id}");
+        let map: PerCpuArray<&MapData, Abi<SetWords>> =
+            self.map("SET_COUNTERS").try_into().map_err(step(doing(), SEE_REASON))?;
+        let per_cpu = map.get(&set_id, 0).map_err(step(doing(), SEE_REASON))?;
+        Ok(per_cpu.iter().fold(SetCounters::default(), |sum, words| add(sum, &words.0)))
+    }
+
+    /// Zeroes the counters of a set whose number is given to a new set.
+    ///
+    /// # Errors
+    /// When the number is out of range.
+    pub fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError> {
+        let doing = || format!("clearing the counters of set number {set_id}");
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| step(doing(), SEE_REASON)(error))?;
+        // `map` is borrowed; a map handle of its own may write.
+        let map = MapData::from_pin(self.root.join("maps").join("SET_COUNTERS"))
+            .map_err(step(doing(), SEE_REASON))?;
+        let map = aya::maps::Map::from_map_data(map).map_err(step(doing(), SEE_REASON))?;
+        let mut map: PerCpuArray<MapData, Abi<SetWords>> = map.try_into().map_err(step(doing(), SEE_REASON))?;
+        let zeroes = PerCpuValues::try_from(vec![Abi([0; SET_WORDS]); cpus]).map_err(step(doing(), SEE_REASON))?;
+        map.set(set_id, zeroes, 0).map_err(step(doing(), SEE_REASON))
+    }
+
+    /// All verdict reasons with their counts.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError> {
+        let doing = "reading the verdict counters";
+        let map: PerCpuArray<&MapData, u64> = self.map("VERDICTS").try_into().map_err(step(doing, SEE_REASON))?;
+        let count = |reason: &Reason| {
+            let per_cpu = map.get(&(*reason as u32), 0).map_err(step(doing, SEE_REASON))?;
+            Ok(ReasonCount { reason: reason.name(), packets: per_cpu.iter().sum() })
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+
+    /// Calls `visit` for each flow record in use. A quarter of a million records take some ten milliseconds.
+    ///
+    /// # Errors
+    /// None yet; the signature leaves room.
+    pub fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
+        let now_ticks = ticks(clock::monotonic_ns());
+        self.records.elements().iter().filter_map(|record| view(record, now_ticks)).for_each(visit);
+        Ok(())
+    }
+
+    /// Most flows the table can hold.
+    #[must_use]
+    pub fn flow_capacity(&self) -> u64 {
+        u64::from(FLOW_SLOTS)
+    }
+
+    /// Removes links, programs and maps: packets pass as if Switcher had never been. Returns what was removed, in words.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn detach(bpffs: &Path) -> Result<Vec<String>, KernelError> {
+        let root = bpffs::root(bpffs);
+        let mut removed = hooks::detach_all(&root)?;
+        for folder in ["programs", "maps"] {
+            for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+                fs::remove_file(entry.path()).map_err(step("removing a pin", NEEDS_RIGHTS))?;
+                removed.push(format!("{} {}", folder.trim_end_matches('s'), entry.file_name().to_string_lossy()));
+            }
+        }
+        // Empty folders are no harm; one that is not empty says so next time.
+        for folder in ["links", "programs", "maps", ""] {
+            let _ = fs::remove_dir(root.join(folder));
+        }
+        Ok(removed)
+    }
+
+    /// Nanoseconds of CLOCK_MONOTONIC, the clock of the kernel's figures.
+    #[must_use]
+    pub fn now_ns() -> u64 {
+        clock::monotonic_ns()
+    }
+
+    /// The loaded programs and maps, for tests that run them directly.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    fn map(&self, name: &str) -> &aya::maps::Map {
+        // `open` has seen each of them; a program without one of its maps does not load.
+        self.ebpf.map(name).unwrap_or_else(|| unreachable!("map {name} was loaded"))
+    }
+}
+
+fn missing(name: &str) -> KernelError {
+    step(format!("finding {name} in the BPF object"), "this build is broken; build it again")(std::io::Error::other(
+        "not there",
+    ))
+}
+
+fn load(root: &Path) -> Result<Ebpf, KernelError> {
+    let sum_flag = if KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 16, 0)) {
+        SUM_FLAG_IPV6
+    } else {
+        0
+    };
+    let mut loader = EbpfLoader::new();
+    loader.override_global("IPV6_SUM_FLAG", &sum_flag, true);
+    for name in MAPS {
+        loader.map_pin_path(name, root.join("maps").join(name));
+    }
+    let mut ebpf = loader.load(super::OBJECT).map_err(step("loading the BPF maps", NEEDS_RIGHTS))?;
+    for direction in Direction::BOTH {
+        let name = direction.program();
+        let program = classifier(&mut ebpf, name)?;
+        program.load().map_err(step(format!("loading the BPF program {name}"), NEEDS_RIGHTS))?;
+        let pin = root.join("programs").join(name);
+        // An earlier agent's: its links hold it until they get this one.
+        let _ = fs::remove_file(&pin);
+        program.pin(&pin).map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
+    }
+    Ok(ebpf)
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, KernelError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    program.try_into().map_err(step(format!("finding the BPF program {name}"), SEE_REASON))
+}
+
+fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, KernelError> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data),
+        _ => Err(missing(name)),
+    }
+}
+
+const SET_WORDS: usize = size_of::<switcher_ebpf::abi::SetCounters>() / 8;
+type SetWords = [u64; SET_WORDS];
+
+fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
+    let [opened, established, refused, finished, by_client, by_backend, expired, unpinned, rest @ ..] = words;
+    let [packets_in, bytes_in, packets_out, bytes_out, last_new_flow_ns] = rest;
+    SetCounters {
+        flows_opened: sum.flows_opened + opened,
+        flows_established: sum.flows_established + established,
+        flows_refused: sum.flows_refused + refused,
+        flows_finished: sum.flows_finished + finished,
+        flows_reset_by_client: sum.flows_reset_by_client + by_client,
+        flows_reset_by_backend: sum.flows_reset_by_backend + by_backend,
+        flows_expired: sum.flows_expired + expired,
+        flows_unpinned: sum.flows_unpinned + unpinned,
+        packets_in: sum.packets_in + packets_in,
+        bytes_in: sum.bytes_in + bytes_in,
+        packets_out: sum.packets_out + packets_out,
+        bytes_out: sum.bytes_out + bytes_out,
+        last_new_flow_ns: sum.last_new_flow_ns.max(*last_new_flow_ns),
+    }
+}
+
+/// A record that carries a flow: not free, not moved elsewhere, not a handshake that was given up.
+fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
+    let word = StateWord(record.word.load(Relaxed));
+    let idle_ticks = now_ticks.wrapping_sub(record.seen_ticks.load(Relaxed));
+    let idle_ticks = if idle_ticks as i32 <= 0 { 0 } else { idle_ticks };
+    let state = if word.is(State::Pending) {
+        if idle_ticks > PENDING_TIMEOUT_TICKS {
+            return None;
+        }
+        FlowState::Pending
+    } else if word.is(State::Established) {
+        FlowState::Established
+    } else if word.is(State::Closing) {
+        FlowState::Closing
+    } else {
+        return None;
+    };
+    let id = record.identity.load();
+    let socket = |address, port: u16| SocketAddr::new(IpAddr::from(address), u16::from_be(port));
+    Some(FlowView {
+        client: socket(id.client, id.client_port),
+        listener: socket(id.listener, id.listener_port),
+        backend: socket(id.backend, id.backend_port),
+        alias_id: id.alias_id,
+        set_id: id.set_id,
+        backend_id: id.backend_id,
+        epoch: id.epoch,
+        bypass: id.path == PATH_BYPASS,
+        state,
+        idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
+    })
+}

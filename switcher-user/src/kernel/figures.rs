@@ -1,0 +1,91 @@
+//! What the kernel tells: counters, flows, verdicts, the bracket of a flip.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// When the kernel changed images. Nanoseconds of CLOCK_MONOTONIC; the swap lies between the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// The epoch that was installed.
+    pub epoch: u64,
+    /// Just before the swap was asked for.
+    pub before_ns: u64,
+    /// After the call returned: no program runs on the old image any more.
+    pub after_ns: u64,
+}
+
+/// What the kernel counted for one set, since the maps were made. Wire packets; bytes of layer 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetCounters {
+    /// New flows for which the set was chosen (SYNs decided).
+    pub flows_opened: u64,
+    /// Flows whose handshake completed.
+    pub flows_established: u64,
+    /// Flows refused by the backend (RST in answer to the SYN).
+    pub flows_refused: u64,
+    /// Flows ended by FINs of both sides.
+    pub flows_finished: u64,
+    /// Flows ended by a RST from the client after the handshake.
+    pub flows_reset_by_client: u64,
+    /// Flows ended by a RST from the backend after the handshake.
+    pub flows_reset_by_backend: u64,
+    /// Flows reclaimed after their idle time-out.
+    pub flows_expired: u64,
+    /// New flows that found no room in the table: served, but not pinned.
+    pub flows_unpinned: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Packets from backends.
+    pub packets_out: u64,
+    /// Bytes from backends.
+    pub bytes_out: u64,
+    /// When a new flow last chose the set; nanoseconds of CLOCK_MONOTONIC, 0: never.
+    pub last_new_flow_ns: u64,
+}
+
+/// State of one flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowState {
+    /// A SYN was seen, the handshake is not complete.
+    Pending,
+    /// The handshake is complete.
+    Established,
+    /// Ended by FINs of both sides or by a RST; the record waits for its time-out.
+    Closing,
+}
+
+/// One flow as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowView {
+    /// The client.
+    pub client: SocketAddr,
+    /// The listener.
+    pub listener: SocketAddr,
+    /// The backend.
+    pub backend: SocketAddr,
+    /// Number of the alias.
+    pub alias_id: u32,
+    /// Number of the set.
+    pub set_id: u32,
+    /// Number of the backend.
+    pub backend_id: u32,
+    /// Epoch that decided it.
+    pub epoch: u64,
+    /// True: bypass; false: stack.
+    pub bypass: bool,
+    /// State.
+    pub state: FlowState,
+    /// Time since its last packet.
+    pub idle: Duration,
+}
+
+/// One row of the table of verdict reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonCount {
+    /// Name of the reason, as in docs.
+    pub reason: &'static str,
+    /// Packets (socket buffers: a large send counts once).
+    pub packets: u64,
+}

@@ -1,0 +1,216 @@
+//! Attaches programs to interfaces, in a way that outlives the agent: TCX links, pinned (Linux 6.6), or clsact filters.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, LinkError, LinkOrder, PinnedLink};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
+
+use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
+
+/// Priority and handle of our clsact filters: fixed, so that the next agent finds and replaces them.
+const FILTER_PRIORITY: u16 = 7;
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5357);
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HookMode {
+    /// TCX where the kernel has it.
+    #[default]
+    Auto,
+    /// Clsact filters, as before Linux 6.6.
+    Clsact,
+}
+
+/// What an interface is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Clients come in here: programs at ingress and at egress.
+    Edge,
+    /// The host-side veth of a bypass backend: a program at ingress.
+    Backend,
+}
+
+/// A hook of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    pub(super) const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => "switcher_ingress",
+            Self::Egress => "switcher_egress",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Interfaces by name, with what they are for.
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    roles: BTreeMap<(String, Role), u32>,
+}
+
+/// One interface's hook.
+pub(super) struct Place<'a> {
+    pub interface: &'a str,
+    pub ifindex: u32,
+    pub direction: Direction,
+}
+
+impl Place<'_> {
+    /// By index: an interface that was made anew under an old name has another, and the old link is dead.
+    fn pin(&self, root: &Path) -> PathBuf {
+        root.join("links").join(format!("{}-{}", self.ifindex, self.direction.name()))
+    }
+}
+
+impl Hooks {
+    /// True when this exact interface is attached in this role.
+    pub(super) fn has(&self, interface: &str, ifindex: u32, role: Role) -> bool {
+        self.roles.get(&(interface.to_owned(), role)) == Some(&ifindex)
+    }
+
+    /// Notes what was attached.
+    pub(super) fn note(&mut self, interface: &str, ifindex: u32, role: Role) {
+        self.roles.insert((interface.to_owned(), role), ifindex);
+    }
+
+    /// Interfaces and roles.
+    pub(super) fn list(&self) -> Vec<(String, Role)> {
+        self.roles.keys().cloned().collect()
+    }
+}
+
+/// Attaches one program, or replaces an earlier agent's at the same place without a gap.
+pub(super) fn attach(
+    program: &mut SchedClassifier,
+    place: &Place<'_>,
+    root: &Path,
+    mode: HookMode,
+) -> Result<(), KernelError> {
+    let doing = || format!("attaching to {} {}", place.interface, place.direction.name());
+    let tcx = match mode {
+        HookMode::Auto => attach_tcx(program, place, root).map_err(step(doing(), NEEDS_RIGHTS))?,
+        HookMode::Clsact => false,
+    };
+    if tcx { Ok(()) } else { attach_clsact(program, place).map_err(step(doing(), NEEDS_RIGHTS)) }
+}
+
+/// False: the kernel has no TCX.
+fn attach_tcx(program: &mut SchedClassifier, place: &Place<'_>, root: &Path) -> Result<bool, ProgramError> {
+    let pin = place.pin(root);
+    if replace_pinned(program, &pin)? {
+        return Ok(true);
+    }
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = match program.attach_with_options(place.interface, place.direction.attach_type(), order) {
+        Ok(id) => id,
+        Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    pin_link(program.take_link(id)?, &pin)?;
+    Ok(true)
+}
+
+/// Puts the program into the link that an earlier agent pinned; false when there is none that lives.
+fn replace_pinned(program: &mut SchedClassifier, pin: &Path) -> Result<bool, ProgramError> {
+    let old = match PinnedLink::from_pin(pin) {
+        Ok(old) => old,
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(other(error)),
+    };
+    let link = SchedClassifierLink::try_from(FdLink::from(old)).map_err(other)?;
+    match program.attach_to_link(link) {
+        Ok(id) => {
+            // The pin keeps the link; this descriptor of it may go.
+            drop(program.take_link(id)?);
+            Ok(true)
+        }
+        Err(_) => {
+            // The interface is gone, and the link with it.
+            let _ = fs::remove_file(pin);
+            Ok(false)
+        }
+    }
+}
+
+fn pin_link(link: SchedClassifierLink, pin: &Path) -> Result<(), ProgramError> {
+    let link = FdLink::try_from(link).map_err(other)?;
+    link.pin(pin).map(drop).map_err(other)
+}
+
+fn other<E: std::error::Error + Send + Sync + 'static>(error: E) -> ProgramError {
+    ProgramError::IOError(io::Error::other(error))
+}
+
+fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<(), ProgramError> {
+    // It is there already: the only harmless reason to fail; any other shows when the filter is added.
+    let _ = tc::qdisc_add_clsact(place.interface);
+    let kind = place.direction.attach_type();
+    let options = || {
+        TcAttachOptions::Netlink(NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None })
+    };
+    let id = match program.attach_with_options(place.interface, kind, options()) {
+        Ok(id) => id,
+        Err(ProgramError::TcError(TcError::NetlinkError(_))) => {
+            let old = SchedClassifierLink::attached(place.interface, kind, FILTER_PRIORITY, FILTER_HANDLE, None)
+                .map_err(ProgramError::IOError)?;
+            program.attach_to_link(old)?
+        }
+        Err(error) => return Err(error),
+    };
+    // Dropped, the link would take the filter away; it is to stay when the agent goes.
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+/// Takes our programs from every interface. Returns what was removed, in words.
+pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
+    let mut removed = Vec::new();
+    let links = root.join("links");
+    if links.is_dir() {
+        for entry in fs::read_dir(&links).map_err(step("listing pinned links", NEEDS_RIGHTS))?.flatten() {
+            fs::remove_file(entry.path()).map_err(step("removing a pinned link", SEE_REASON))?;
+            removed.push(format!("link {}", entry.file_name().to_string_lossy()));
+        }
+    }
+    removed.extend(detach_filters());
+    Ok(removed)
+}
+
+fn detach_filters() -> Vec<String> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+        let Some(interface) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        for direction in Direction::BOTH {
+            if tc::qdisc_detach_program(&interface, direction.attach_type(), direction.program()).is_ok() {
+                removed.push(format!("filter {interface} {}", direction.name()));
+            }
+        }
+    }
+    removed
+}
