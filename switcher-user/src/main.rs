@@ -1,1 +1,5 @@
-fn main() {}
+//! The `switcher` command.
+
+fn main() -> std::process::ExitCode {
+    switcher_user::cli::main()
+}

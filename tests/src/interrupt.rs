@@ -5,28 +5,38 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 static PENDING: AtomicBool = AtomicBool::new(false);
 
 /// How often a wait looks up.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Takes SIGINT, SIGTERM and SIGHUP over. To be called first in `main`, before any other thread exists, because threads
-/// inherit the mask.
+/// Takes SIGINT, SIGTERM and SIGHUP over. By handlers, not by a blocked mask: children would inherit the mask and could
+/// not be asked to end.
 ///
 /// # Errors
-/// If the signal mask or the thread that waits for signals cannot be set up.
+/// If the handlers or the thread that waits for signals cannot be set up.
 pub fn install() -> Result<()> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block().context("cannot block signals")?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        while set.wait().is_ok() {
-            PENDING.store(true, Ordering::SeqCst);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut streams = Vec::new();
+    {
+        let _inside = runtime.enter();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+            streams.push(signal(kind).context("cannot handle signals")?);
         }
+    }
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            for mut stream in streams {
+                tokio::spawn(async move {
+                    while stream.recv().await.is_some() {
+                        PENDING.store(true, Ordering::SeqCst);
+                    }
+                });
+            }
+            std::future::pending::<()>().await;
+        });
     })?;
     Ok(())
 }

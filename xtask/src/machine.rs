@@ -14,7 +14,7 @@ const OLDEST_KERNEL: (u32, u32) = (5, 10);
 /// What the lab does with the kernel, tried in a namespace that ends with the trial.
 const TRIALS: &[(&str, &str)] = &[
     ("network namespaces", "true"),
-    ("veth pairs", "ip link add a type veth peer name b"),
+    ("veth pairs", "ip link add name sw0 type veth peer name sw1"),
     ("mounting bpffs", "mount -t bpf bpf /mnt"),
     (
         "nftables with NAT and connection tracking",

@@ -71,7 +71,11 @@ fn report(rows: &[(String, Duration, &Patch)]) -> Result<()> {
     println!("\n{:<widest$}  time      result  (the test that must fail)", "patch");
     for (row, took, patch) in rows {
         let took = format!("{:.1} s", took.as_secs_f64());
-        println!("{:<widest$}  {took:<8}  {row}  ({})", patch.name, patch.header.fails);
+        let first_line = row.lines().next().unwrap_or_default();
+        println!(
+            "{:<widest$}  {took:<8}  {first_line}  ({})",
+            patch.name, patch.header.fails
+        );
     }
     let missed: Vec<&str> = rows
         .iter()

@@ -24,8 +24,18 @@ pub(super) struct Asked {
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Answers a command. Breaks when the agent is to end.
     pub(super) async fn answer(&mut self, envelope: Envelope) -> ControlFlow<()> {
-        let Envelope { command, caller, started, deadline, reply } = envelope;
-        let asked = Asked { caller, started, deadline };
+        let Envelope {
+            command,
+            caller,
+            started,
+            deadline,
+            reply,
+        } = envelope;
+        let asked = Asked {
+            caller,
+            started,
+            deadline,
+        };
         let detaches = command == Command::Detach;
         let answer = match command {
             Command::Status(alias) => {
@@ -42,15 +52,21 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Command::Upgrade(request) => self.upgrade(request, asked).await,
             Command::Rollback(alias) => self.rollback(&alias, asked).await,
             Command::Receipts => self.receipts().await,
-            Command::Receipt(id) => {
-                self.disk.run(move |store| store.receipt(id)).await.map(|receipt| Reply::Receipt(Box::new(receipt)))
-            }
+            Command::Receipt(id) => self
+                .disk
+                .run(move |store| store.receipt(id))
+                .await
+                .map(|receipt| Reply::Receipt(Box::new(receipt))),
             Command::Detach => self.detach().await,
         };
         let ends = detaches && answer.is_ok();
         // Whoever asked may be gone; what was done is done.
         let _ = reply.send(answer);
-        if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if ends {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn alias_ls(&self) -> AliasesDocument {
@@ -62,13 +78,22 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             split: alias.split.weights.clone(),
             sets: alias.sets.keys().cloned().collect(),
         });
-        AliasesDocument { schema: SCHEMA, aliases: aliases.collect() }
+        AliasesDocument {
+            schema: SCHEMA,
+            aliases: aliases.collect(),
+        }
     }
 
     async fn receipts(&self) -> Result<Reply, ApiError> {
-        let newest = self.disk.run(|store| Ok(store.newest_receipts(RECEIPTS_LISTED_MAX))).await?;
+        let newest = self
+            .disk
+            .run(|store| Ok(store.newest_receipts(RECEIPTS_LISTED_MAX)))
+            .await?;
         let receipts = newest.into_iter().filter_map(summary).collect();
-        Ok(Reply::Receipts(ReceiptsDocument { schema: SCHEMA, receipts }))
+        Ok(Reply::Receipts(ReceiptsDocument {
+            schema: SCHEMA,
+            receipts,
+        }))
     }
 
     async fn detach(&self) -> Result<Reply, ApiError> {
@@ -80,7 +105,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let gone = || ApiError::new(ErrorCode::HostFailed, "the data path was detached before");
         let removed = task.await.map_err(|_| gone())?.ok_or_else(gone)?;
         let removed = removed.map_err(|error| ApiError::new(ErrorCode::Unknown, error.to_string()))?;
-        Ok(Reply::Detached(DetachedDocument { schema: SCHEMA, removed }))
+        Ok(Reply::Detached(DetachedDocument {
+            schema: SCHEMA,
+            removed,
+        }))
     }
 
     /// Refuses where an upgrade of one of these runs.

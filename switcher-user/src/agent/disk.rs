@@ -20,11 +20,13 @@ impl Disk {
         work: impl FnOnce(&mut Store) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, ApiError> {
         let store = Arc::clone(&self.0);
-        let task =
-            tokio::task::spawn_blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)));
+        let task = tokio::task::spawn_blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)));
         match task.await {
             Ok(result) => Ok(result?),
-            Err(error) => Err(ApiError::new(ErrorCode::StoreFailed, format!("a write did not end: {error}"))),
+            Err(error) => Err(ApiError::new(
+                ErrorCode::StoreFailed,
+                format!("a write did not end: {error}"),
+            )),
         }
     }
 }

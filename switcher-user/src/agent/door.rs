@@ -56,7 +56,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         match self.flip(resolved).await {
             Ok(flip) => {
                 self.desired = next;
-                Ok(Landed { epoch_before, epoch: self.epoch, flip: flip_time(flip) })
+                Ok(Landed {
+                    epoch_before,
+                    epoch: self.epoch,
+                    flip: flip_time(flip),
+                })
             }
             Err(error) => Err(self.take_back(error).await),
         }
@@ -97,7 +101,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if new.is_empty() {
             return Ok(());
         }
-        self.kernel.run(move |kernel| new.iter().try_for_each(|id| kernel.clear_set_counters(*id))).await
+        self.kernel
+            .run(move |kernel| new.iter().try_for_each(|id| kernel.clear_set_counters(*id)))
+            .await
     }
 
     async fn save(&self, desired: Arc<Desired>) -> Result<(), ApiError> {
@@ -144,7 +150,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             }
         }
         self.attached.retain(|(ifindex, name, _)| {
-            observed.interfaces.iter().any(|interface| interface.ifindex == *ifindex && interface.name == *name)
+            observed
+                .interfaces
+                .iter()
+                .any(|interface| interface.ifindex == *ifindex && interface.name == *name)
         });
         Ok(())
     }
@@ -155,7 +164,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return Ok(());
         }
         let interface = name.to_owned();
-        self.kernel.run(move |kernel| kernel.attach(&interface, ifindex, role)).await?;
+        self.kernel
+            .run(move |kernel| kernel.attach(&interface, ifindex, role))
+            .await?;
         tracing::info!("attached to {name} (index {ifindex}) as {role:?}");
         self.attached.insert(key);
         Ok(())
@@ -163,10 +174,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 }
 
 pub(super) fn timed_out() -> ApiError {
-    ApiError::new(ErrorCode::TimedOut, "the time was up before anything changed; try again with a longer --timeout")
+    ApiError::new(
+        ErrorCode::TimedOut,
+        "the time was up before anything changed; try again with a longer --timeout",
+    )
 }
 
 fn flip_time(flip: Flip) -> FlipTime {
     let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    FlipTime { before_ns: flip.before_ns, after_ns: flip.after_ns, at }
+    FlipTime {
+        before_ns: flip.before_ns,
+        after_ns: flip.after_ns,
+        at,
+    }
 }

@@ -82,7 +82,11 @@ pub(super) async fn drain<K: Kernel>(
         pending_left: counts.pending,
         established_left: counts.established,
     };
-    DrainEnd { upgrade: order.upgrade, result, ended }
+    DrainEnd {
+        upgrade: order.upgrade,
+        result,
+        ended,
+    }
 }
 
 pub(super) fn draining(order: &DrainOrder, counts: FlowCounts, left: Duration) -> Progress {

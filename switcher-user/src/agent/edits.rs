@@ -18,14 +18,24 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let in_flows = set_ids_in_flows(&self.kernel).await?;
         next.converge(&request.spec, request.prune, &in_flows)?;
         let mut named: BTreeSet<AliasName> = request.spec.aliases.keys().cloned().collect();
-        named.extend(self.desired.differences(&next).into_iter().map(|difference| difference.alias));
+        named.extend(
+            self.desired
+                .differences(&next)
+                .into_iter()
+                .map(|difference| difference.alias),
+        );
         if !request.dry_run {
             self.refuse_busy(&named)?;
         }
         self.change(next, request.dry_run, asked).await
     }
 
-    pub(super) async fn alias_put(&mut self, alias: &AliasName, put: &AliasPut, asked: Asked) -> Result<Reply, ApiError> {
+    pub(super) async fn alias_put(
+        &mut self,
+        alias: &AliasName,
+        put: &AliasPut,
+        asked: Asked,
+    ) -> Result<Reply, ApiError> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
         next.alias_put(alias, &put.listen, put.path)?;
@@ -65,12 +75,22 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         next.check()?;
         let differences = self.desired.differences(&next);
         self.refuse_flows(&self.desired.removed_sets(&next)).await?;
-        let mut document = ChangesDocument { schema: SCHEMA, dry_run, epoch: self.epoch, changes: Vec::new(), receipt: None };
+        let mut document = ChangesDocument {
+            schema: SCHEMA,
+            dry_run,
+            epoch: self.epoch,
+            changes: Vec::new(),
+            receipt: None,
+        };
         if dry_run {
             self.check(&next, Look::Anew).await?;
         } else if !differences.is_empty() {
             let draft = Draft::new(Action::Apply, asked, &self.desired, &next);
-            let draft = if draft.is_empty() { None } else { Some(draft.before(&self.kernel).await?) };
+            let draft = if draft.is_empty() {
+                None
+            } else {
+                Some(draft.before(&self.kernel).await?)
+            };
             let landed = self.land(next, Look::Anew, asked.deadline).await?;
             document.epoch = landed.epoch;
             if let Some(mut draft) = draft {
@@ -78,8 +98,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 document.receipt = Some(self.receipt(draft, Outcome::Done).await);
             }
         }
-        document.changes =
-            differences.into_iter().map(|difference| Change { field: difference.field, what: difference.what }).collect();
+        document.changes = differences
+            .into_iter()
+            .map(|difference| Change {
+                field: difference.field,
+                what: difference.what,
+            })
+            .collect();
         Ok(Reply::Changes(Box::new(document)))
     }
 
@@ -92,7 +117,12 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         for set in removed {
             let flows = census.get(&set.id).map_or(0, crate::api::FlowCounts::live);
             if flows > 0 {
-                return Err(Refusal::SetHasFlows { alias: set.alias.clone(), set: set.set.clone(), flows }.into());
+                return Err(Refusal::SetHasFlows {
+                    alias: set.alias.clone(),
+                    set: set.set.clone(),
+                    flows,
+                }
+                .into());
             }
         }
         Ok(())

@@ -37,7 +37,9 @@ pub enum AgentError {
         known: String,
     },
     /// No default route.
-    #[error("this host has no default route, so where clients come in is not known; name the interfaces with --interface")]
+    #[error(
+        "this host has no default route, so where clients come in is not known; name the interfaces with --interface"
+    )]
     NoDefaultInterface,
     /// The socket failed while it was served.
     #[error("socket {path}: {cause}")]
@@ -58,7 +60,12 @@ pub enum AgentError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let code = code_of(&refusal);
-        Self { schema: SCHEMA, code, message: refusal.to_string(), field: refusal.field() }
+        Self {
+            schema: SCHEMA,
+            code,
+            message: refusal.to_string(),
+            field: refusal.field(),
+        }
     }
 }
 

@@ -32,7 +32,14 @@ pub(super) async fn set_ids_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<Fl
 
 /// The kernel's figures of some sets, in their order.
 pub(super) async fn figures<K: Kernel>(kernel: &Shared<K>, set_ids: Vec<u32>) -> Result<Vec<SetFigures>, KernelError> {
-    kernel.run(move |kernel| set_ids.iter().map(|id| kernel.set_counters(*id).map(to_figures)).collect()).await
+    kernel
+        .run(move |kernel| {
+            set_ids
+                .iter()
+                .map(|id| kernel.set_counters(*id).map(to_figures))
+                .collect()
+        })
+        .await
 }
 
 pub(super) const fn to_figures(counters: SetCounters) -> SetFigures {

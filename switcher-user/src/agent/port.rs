@@ -119,7 +119,12 @@ impl<K: Kernel> Shared<K> {
                 None => Err(no_call("the data path was detached", "start the agent again")),
             }
         });
-        task.await.unwrap_or_else(|error| Err(no_call(&error.to_string(), "restart the agent; the data path keeps running")))
+        task.await.unwrap_or_else(|error| {
+            Err(no_call(
+                &error.to_string(),
+                "restart the agent; the data path keeps running",
+            ))
+        })
     }
 
     /// Takes the data path away, for good.
@@ -130,5 +135,9 @@ impl<K: Kernel> Shared<K> {
 
 fn no_call(why: &str, remedy: &'static str) -> KernelError {
     let source = Box::new(std::io::Error::other(why.to_owned()));
-    KernelError::Step { doing: "calling the kernel".to_owned(), source, remedy }
+    KernelError::Step {
+        doing: "calling the kernel".to_owned(),
+        source,
+        remedy,
+    }
 }

@@ -48,7 +48,9 @@ impl Draft {
             action,
             caller: asked.caller,
             started: asked.started,
-            started_at: SystemTime::now().checked_sub(asked.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH),
+            started_at: SystemTime::now()
+                .checked_sub(asked.started.elapsed())
+                .unwrap_or(SystemTime::UNIX_EPOCH),
             aliases: Vec::new(),
             watched: Vec::new(),
             landed: None,
@@ -68,11 +70,26 @@ impl Draft {
             sets.dedup();
             for set in sets {
                 let of = |desired: &Desired| Some(desired.aliases.get(name)?.sets.get(&set)?.id);
-                let Some(id) = of(new).or_else(|| of(old)) else { continue };
+                let Some(id) = of(new).or_else(|| of(old)) else {
+                    continue;
+                };
                 let (had, has) = (had.contains_key(&set), has.contains_key(&set));
-                draft.watched.push(Watched { alias: name.clone(), set, id, had, has, before: SetFigures::default() });
+                draft.watched.push(Watched {
+                    alias: name.clone(),
+                    set,
+                    id,
+                    had,
+                    has,
+                    before: SetFigures::default(),
+                });
             }
-            draft.aliases.push(AliasChange { alias: name.clone(), from: None, to: None, before: had, after: has });
+            draft.aliases.push(AliasChange {
+                alias: name.clone(),
+                from: None,
+                to: None,
+                before: had,
+                after: has,
+            });
         }
         draft
     }
@@ -162,9 +179,19 @@ impl Draft {
     /// Of the sets that lost their share; after a roll-back these are the sets that had gained it.
     fn last_new_flows(&self, outcome: Outcome, after: &[SetFigures]) -> Vec<LastNewFlow> {
         let back = outcome == Outcome::RolledBack;
-        let end = if back { self.flip_back.as_ref() } else { self.landed.as_ref().map(|landed| &landed.flip) };
+        let end = if back {
+            self.flip_back.as_ref()
+        } else {
+            self.landed.as_ref().map(|landed| &landed.flip)
+        };
         let Some(end) = end else { return Vec::new() };
-        let lost = |watched: &Watched| if back { watched.has && !watched.had } else { watched.had && !watched.has };
+        let lost = |watched: &Watched| {
+            if back {
+                watched.has && !watched.had
+            } else {
+                watched.had && !watched.has
+            }
+        };
         let watched = self.watched.iter().zip(after).filter(|(watched, _)| lost(watched));
         watched
             .map(|(watched, after)| LastNewFlow {
@@ -191,14 +218,21 @@ impl Draft {
             Outcome::Done => changes,
             Outcome::FlowsLeft => format!(
                 "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established)",
-                if changes.is_empty() { "it was switched before" } else { &changes },
+                if changes.is_empty() {
+                    "it was switched before"
+                } else {
+                    &changes
+                },
                 drain.left(),
                 drain.waited_ms,
                 drain.pending_left,
                 drain.established_left,
             ),
             Outcome::RolledBack => {
-                format!("rolled back: the time was up with {} flow(s) left at the old set ({changes})", drain.left())
+                format!(
+                    "rolled back: the time was up with {} flow(s) left at the old set ({changes})",
+                    drain.left()
+                )
             }
             Outcome::Unknown => format!("{changes}: how it ended is not known; run: switcher status"),
         }
@@ -215,7 +249,10 @@ fn statements(last: &[LastNewFlow], unpinned_flows: u64, no_figures: bool) -> Ve
         .iter()
         .map(|last| match (last.at_ns, last.before_flip_end) {
             (0, _) => format!("no new flow ever chose set {} of alias {}", last.set, last.alias),
-            (_, true) => format!("no new flow chose set {} of alias {} after the flip returned", last.set, last.alias),
+            (_, true) => format!(
+                "no new flow chose set {} of alias {} after the flip returned",
+                last.set, last.alias
+            ),
             (_, false) => format!(
                 "a new flow chose set {} of alias {} AFTER the flip returned: the switch was not final",
                 last.set, last.alias
@@ -238,7 +275,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let after = match figures(&self.kernel, draft.ids()).await {
             Ok(after) => after,
             Err(error) => {
-                draft.warnings.push(format!("the figures at the end could not be read: {error}"));
+                draft
+                    .warnings
+                    .push(format!("the figures at the end could not be read: {error}"));
                 Vec::new()
             }
         };
@@ -250,7 +289,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             receipt.epoch_after = self.epoch;
         }
         let unwritten = receipt.clone();
-        let written = self.disk.run(move |store| store.add_receipt(&mut receipt).map(|()| receipt)).await;
+        let written = self
+            .disk
+            .run(move |store| store.add_receipt(&mut receipt).map(|()| receipt))
+            .await;
         written.unwrap_or_else(|error| {
             let mut receipt = unwritten;
             receipt.warnings.push(format!("the receipt could not be kept: {error}"));

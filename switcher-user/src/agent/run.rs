@@ -10,7 +10,7 @@ use super::AgentError;
 use super::owner::Owner;
 use super::port::PinnedDatapath;
 use crate::api::Server;
-use crate::kernel::{Datapath, DatapathConfig};
+use crate::kernel::{Datapath, DatapathConfig, HookMode};
 use crate::net::Observer;
 use crate::store::Store;
 
@@ -45,9 +45,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let server = Server::bind(&options.socket)?;
     let socket_left = SocketLeft(Some(options.socket.clone()));
     let observer = Observer::new()?;
-    let config = DatapathConfig { bpffs: options.bpffs.clone(), hooks: crate::kernel::HookMode::Auto };
+    let config = DatapathConfig {
+        bpffs: options.bpffs.clone(),
+        hooks: HookMode::Auto,
+    };
     let datapath = blocking(move || Datapath::open(&config)).await??;
-    let kernel = PinnedDatapath { datapath, bpffs: options.bpffs };
+    let kernel = PinnedDatapath {
+        datapath,
+        bpffs: options.bpffs,
+    };
     let owner = Owner::start(kernel, observer, store, desired, &options.interfaces).await?;
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -74,7 +80,9 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, AgentError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| AgentError::Died(error.to_string()))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| AgentError::Died(error.to_string()))
 }
 
 /// Removes the socket at the end, however the start went.

@@ -54,8 +54,15 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     fn check_edges(&self, observed: &Observed) -> Result<(), AgentError> {
         for name in &self.edges {
             if !observed.interfaces.iter().any(|interface| interface.name == *name) {
-                let known: Vec<&str> = observed.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-                return Err(AgentError::NoInterface { name: name.clone(), known: known.join(", ") });
+                let known: Vec<&str> = observed
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.name.as_str())
+                    .collect();
+                return Err(AgentError::NoInterface {
+                    name: name.clone(),
+                    known: known.join(", "),
+                });
             }
         }
         Ok(())

@@ -45,7 +45,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return;
         }
         let Ok(slot) = Arc::clone(&self.status_slots).try_acquire_owned() else {
-            let busy = ApiError::new(ErrorCode::Refused, "too many status requests at the same time; try again");
+            let busy = ApiError::new(
+                ErrorCode::Refused,
+                "too many status requests at the same time; try again",
+            );
             let _ = reply.send(Err(busy));
             return;
         };
@@ -82,8 +85,18 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
     Ok(Seen {
         census: census(kernel)?,
         figures: figures.collect::<Result<_, KernelError>>()?,
-        reasons: reasons.map(|one| ReasonStatus { reason: one.reason.to_owned(), packets: one.packets }).collect(),
-        attached: attached.map(|(interface, of)| AttachedStatus { interface, role: role(of).to_owned() }).collect(),
+        reasons: reasons
+            .map(|one| ReasonStatus {
+                reason: one.reason.to_owned(),
+                packets: one.packets,
+            })
+            .collect(),
+        attached: attached
+            .map(|(interface, of)| AttachedStatus {
+                interface,
+                role: role(of).to_owned(),
+            })
+            .collect(),
         capacity: kernel.flow_capacity(),
     })
 }
@@ -97,17 +110,26 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         pid: std::process::id(),
         epoch: known.epoch,
         attached: seen.attached.clone(),
-        firewall: known.observed.as_ref().map(|observed| observed.firewall.clone()).unwrap_or_default(),
+        firewall: known
+            .observed
+            .as_ref()
+            .map(|observed| observed.firewall.clone())
+            .unwrap_or_default(),
         notes: known.resolved.notes.clone(),
         flow_table: flow_table(seen),
         unpinned_flows: seen.figures.values().map(|figures| figures.flows_unpinned).sum(),
-        aliases: aliases.map(|(name, alias)| alias_status(known, seen, name, alias)).collect(),
+        aliases: aliases
+            .map(|(name, alias)| alias_status(known, seen, name, alias))
+            .collect(),
         reasons: seen.reasons.clone(),
     }
 }
 
 fn flow_table(seen: &Seen) -> FlowTable {
-    let mut table = FlowTable { capacity: seen.capacity, ..FlowTable::default() };
+    let mut table = FlowTable {
+        capacity: seen.capacity,
+        ..FlowTable::default()
+    };
     for (id, counts) in &seen.census {
         table.flows.pending += counts.pending;
         table.flows.established += counts.established;
@@ -143,7 +165,9 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
 }
 
 fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) -> Vec<BackendStatus> {
-    let Some(set) = alias.sets.get(set) else { return Vec::new() };
+    let Some(set) = alias.sets.get(set) else {
+        return Vec::new();
+    };
     let status = |(at, backend): (usize, &crate::plan::Backend)| {
         let choice = choices.and_then(|choices| choices.get(at));
         let path = match choice.map(|choice| choice.path) {

@@ -39,7 +39,10 @@ impl Running {
     }
 
     pub(super) fn busy(&self) -> ApiError {
-        let message = format!("the {} is running; nothing was changed: wait until it has ended, then try again", self.what());
+        let message = format!(
+            "the {} is running; nothing was changed: wait until it has ended, then try again",
+            self.what()
+        );
         ApiError::new(ErrorCode::Busy, message)
     }
 }
@@ -49,7 +52,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         request.aliases.sort_unstable();
         request.aliases.dedup();
         if request.aliases.is_empty() {
-            return Err(ApiError::new(ErrorCode::Invalid, "no alias is named; name at least one"));
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                "no alias is named; name at least one",
+            ));
         }
         if let Some(running) = self.running.iter().find(|running| running.request == request) {
             return Ok(Reply::Progress(running.progress.subscribe()));
@@ -76,9 +82,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     fn drained_sets(&self, request: &UpgradeRequest, moves: &[Move]) -> Vec<u32> {
-        let number = |(alias, one): (&AliasName, &Move)| {
-            Some(self.desired.aliases.get(alias)?.sets.get(one.from.as_ref()?)?.id)
-        };
+        let number =
+            |(alias, one): (&AliasName, &Move)| Some(self.desired.aliases.get(alias)?.sets.get(one.from.as_ref()?)?.id);
         request.aliases.iter().zip(moves).filter_map(number).collect()
     }
 
@@ -99,13 +104,20 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         };
         let (progress, seen) = watch::channel(draining(&order, FlowCounts::default(), order.timeout));
         self.drains.spawn(drain(self.kernel.clone(), order, progress.clone()));
-        self.running.push(Running { id, request, draft, progress });
+        self.running.push(Running {
+            id,
+            request,
+            draft,
+            progress,
+        });
         seen
     }
 
     /// A drain is over: switch back where the command's time was up, write the receipt, tell whoever watches.
     pub(super) async fn drained(&mut self, end: DrainEnd) {
-        let Some(at) = self.running.iter().position(|running| running.id == end.upgrade) else { return };
+        let Some(at) = self.running.iter().position(|running| running.id == end.upgrade) else {
+            return;
+        };
         let mut running = self.running.swap_remove(at);
         running.draft.drain = Some(end.result);
         let outcome = match end.ended {
@@ -113,7 +125,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Ok(Ended::FlowsLeft) => Outcome::FlowsLeft,
             Ok(Ended::TimedOut) => self.roll_back(&mut running).await,
             Err(error) => {
-                running.draft.warnings.push(format!("the old flows could not be counted: {error}"));
+                running
+                    .draft
+                    .warnings
+                    .push(format!("the old flows could not be counted: {error}"));
                 Outcome::Unknown
             }
         };
@@ -131,7 +146,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 Outcome::RolledBack
             }
             Err(error) => {
-                running.draft.warnings.push(format!("the time was up, but switching back failed: {error}"));
+                running
+                    .draft
+                    .warnings
+                    .push(format!("the time was up, but switching back failed: {error}"));
                 Outcome::Unknown
             }
         }
@@ -140,6 +158,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     async fn flip_back(&mut self, aliases: &[AliasName]) -> Result<crate::model::FlipTime, ApiError> {
         let mut next: Desired = (*self.desired).clone();
         aliases.iter().try_for_each(|alias| next.rollback(alias))?;
-        Ok(self.land(next, Look::Recent, Instant::now() + ROLL_BACK_TIME).await?.flip)
+        Ok(self
+            .land(next, Look::Recent, Instant::now() + ROLL_BACK_TIME)
+            .await?
+            .flip)
     }
 }

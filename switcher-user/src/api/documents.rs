@@ -180,6 +180,9 @@ impl Progress {
     /// The end.
     #[must_use]
     pub fn finished(receipt: Receipt) -> Self {
-        Self::Finished { schema: SCHEMA, receipt: Box::new(receipt) }
+        Self::Finished {
+            schema: SCHEMA,
+            receipt: Box::new(receipt),
+        }
     }
 }

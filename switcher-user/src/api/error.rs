@@ -82,6 +82,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error that is about no field.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { schema: SCHEMA, code, message: message.into(), field: None }
+        Self {
+            schema: SCHEMA,
+            code,
+            message: message.into(),
+            field: None,
+        }
     }
 }

@@ -26,7 +26,10 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         // A peer that cannot be asked for is nobody: uid 65534.
         let unknown = Caller { uid: 65_534, pid: None };
-        Self(stream.io().peer_cred().map_or(unknown, |cred| Caller { uid: cred.uid(), pid: cred.pid() }))
+        Self(stream.io().peer_cred().map_or(unknown, |cred| Caller {
+            uid: cred.uid(),
+            pid: cred.pid(),
+        }))
     }
 }
 
@@ -46,9 +49,15 @@ impl<S: Sync> FromRequestParts<S> for Asker {
         let timeout = match parts.headers.get(TIMEOUT_HEADER) {
             None => TIMEOUT_DEFAULT,
             Some(value) => {
-                let ms = value.to_str().ok().and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| {
-                    invalid(format!("header {TIMEOUT_HEADER} is no number of milliseconds; write it as 300000"))
-                })?;
+                let ms = value
+                    .to_str()
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok())
+                    .ok_or_else(|| {
+                        invalid(format!(
+                            "header {TIMEOUT_HEADER} is no number of milliseconds; write it as 300000"
+                        ))
+                    })?;
                 Duration::from_millis(ms.min(TIMEOUT_MAX_MS))
             }
         };
@@ -90,4 +99,3 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T
 pub(super) fn invalid(message: String) -> ApiError {
     ApiError::new(ErrorCode::Invalid, message)
 }
-

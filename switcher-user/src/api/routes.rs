@@ -45,12 +45,28 @@ async fn ask(State(agent): Agent, asker: Asker, command: Command) -> Answer {
     let started = Instant::now();
     let (reply, answer) = oneshot::channel();
     let deadline = started + asker.timeout;
-    let envelope = Envelope { command, caller: asker.caller, started, deadline, reply };
+    let envelope = Envelope {
+        command,
+        caller: asker.caller,
+        started,
+        deadline,
+        reply,
+    };
     let stopping = || ApiError::new(ErrorCode::Unknown, "the agent is stopping; run: switcher status");
     match tokio::time::timeout(asker.timeout, agent.send(envelope)).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(ApiError::new(ErrorCode::Refused, "the agent is stopping; nothing was changed")),
-        Err(_) => return Err(ApiError::new(ErrorCode::TimedOut, "the agent is busy and the time is up; nothing was changed")),
+        Ok(Err(_)) => {
+            return Err(ApiError::new(
+                ErrorCode::Refused,
+                "the agent is stopping; nothing was changed",
+            ));
+        }
+        Err(_) => {
+            return Err(ApiError::new(
+                ErrorCode::TimedOut,
+                "the agent is busy and the time is up; nothing was changed",
+            ));
+        }
     }
     Ok(answer.await.map_err(|_| stopping())??.into_response())
 }
@@ -102,7 +118,11 @@ struct StatusQuery {
     alias: Option<AliasName>,
 }
 
-async fn status(agent: Agent, asker: Asker, query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>) -> Answer {
+async fn status(
+    agent: Agent,
+    asker: Asker,
+    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
     let Query(query) = query.map_err(|rejection| invalid(format!("query: {}", rejection.body_text())))?;
     ask(agent, asker, Command::Status(query.alias)).await
 }
@@ -152,5 +172,9 @@ fn lines(progress: watch::Receiver<Progress>) -> Response {
         let rest = (!matches!(event, Progress::Finished { .. })).then_some(progress);
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (rest, false)))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(events)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        HttpBody::from_stream(events),
+    )
+        .into_response()
 }

@@ -46,7 +46,10 @@ impl Server {
     /// # Errors
     /// When an agent answers there, or the system refuses.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |cause| BindError::Failed { path: path.to_owned(), cause };
+        let failed = |cause| BindError::Failed {
+            path: path.to_owned(),
+            cause,
+        };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
@@ -54,13 +57,16 @@ impl Server {
         // Bound under another name first: nobody can connect before the mode is right.
         let hidden = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&hidden).map_err(failed)?;
-        let placed = fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))
-            .and_then(|()| fs::rename(&hidden, path));
+        let placed =
+            fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&hidden, path));
         if let Err(cause) = placed {
             let _ = fs::remove_file(&hidden);
             return Err(failed(cause));
         }
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Serves until `stop` fires or is dropped; then no new connection is taken, and the socket is removed.
@@ -80,7 +86,10 @@ impl Server {
 }
 
 fn make_room(path: &Path) -> Result<(), BindError> {
-    let failed = |cause| BindError::Failed { path: path.to_owned(), cause };
+    let failed = |cause| BindError::Failed {
+        path: path.to_owned(),
+        cause,
+    };
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -19,6 +19,8 @@ pub(super) struct Field<'n> {
     pub path: String,
     /// Where to point: at a single value itself, at the key of anything larger.
     pub place: Location,
+    /// Where its key stands; for an item of a list, the item.
+    pub key_place: Location,
     /// What stands there.
     pub node: &'n Node,
 }
@@ -70,6 +72,7 @@ impl Check {
         Field {
             path,
             place,
+            key_place: entry.key_place,
             node: &entry.value,
         }
     }
@@ -119,8 +122,7 @@ impl Check {
             if keys.contains(&key) {
                 found.insert(key, child);
             } else {
-                let place = key_place(field, key).unwrap_or(child.place);
-                self.problem(place, &child.path, keys::unknown(&shorten(key), keys));
+                self.problem(child.key_place, &child.path, keys::unknown(&shorten(key), keys));
             }
         }
         found
@@ -141,6 +143,7 @@ impl Check {
             Field {
                 path,
                 place: node.place,
+                key_place: node.place,
                 node,
             }
         };
@@ -162,17 +165,6 @@ impl Check {
         };
         shorten(text).parse().map_err(|error| self.wrong(field, error)).ok()
     }
-}
-
-/// Where `key` stands in the mapping `field`.
-fn key_place(field: &Field<'_>, key: &str) -> Option<Location> {
-    let Value::Mapping(entries) = &field.node.value else {
-        return None;
-    };
-    entries
-        .iter()
-        .find(|entry| entry.key.as_deref() == Some(key))
-        .map(|entry| entry.key_place)
 }
 
 /// `path` with one more name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::check::{Check, Field, shorten};
 use super::keys;
 use super::node::Value;
-use crate::model::{SetName, Weight};
+use crate::model::{SETS_PER_ALIAS_MAX, SetName, Weight};
 
 const REMEDY: &str = "write it as split: {v1: 100}, or remove it to leave the split as it is";
 
@@ -14,7 +14,15 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>, sets: Option<&Field<'_>
     let problems_before = check.problems.len();
     let known = sets.map(set_names);
     let mut split = BTreeMap::new();
-    for (key, share) in check.entries(field, REMEDY) {
+    let shares = check.entries(field, REMEDY);
+    if let Some((_, first_too_many)) = shares.get(SETS_PER_ALIAS_MAX) {
+        let message = format!(
+            "the split names {} sets, an alias has at most {SETS_PER_ALIAS_MAX}; remove some",
+            shares.len()
+        );
+        check.wrong(first_too_many, message);
+    }
+    for (key, share) in shares.into_iter().take(SETS_PER_ALIAS_MAX) {
         let name = shorten(key).parse::<SetName>().ok();
         if let Some(known) = &known
             && !known.contains(&key)
@@ -62,9 +70,14 @@ fn weight(check: &mut Check, share: &Field<'_>) -> Option<Weight> {
     }
 }
 
+/// Names of the sets; those past the limit are refused where they stand.
 fn set_names<'n>(sets: &Field<'n>) -> Vec<&'n str> {
     match &sets.node.value {
-        Value::Mapping(entries) => entries.iter().filter_map(|entry| entry.key.as_deref()).collect(),
+        Value::Mapping(entries) => entries
+            .iter()
+            .filter_map(|entry| entry.key.as_deref())
+            .take(SETS_PER_ALIAS_MAX)
+            .collect(),
         _ => Vec::new(),
     }
 }

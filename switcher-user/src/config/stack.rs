@@ -17,6 +17,7 @@ pub(super) fn read(check: &mut Check, tree: &Node) -> Option<StackSpec> {
     let root = &Field {
         path: String::new(),
         place: Location::START,
+        key_place: Location::START,
         node: tree,
     };
     check.spans.insert("", root.place);

@@ -549,6 +549,20 @@ fn too_many_are_refused_at_the_first_too_many() {
         "s.yaml:71:7: aliases.web.sets.v64: the alias has 65 sets, at most 64 fit; remove old ones"
     );
 
+    let split = |count| {
+        let shares: Vec<String> = (0..count).map(|n| format!("v{n}: 1")).collect();
+        web(&format!(
+            "{LISTEN}    split: {{{}}}\n    sets: {{v0: {{backends: [10.1.0.2]}}}}\n",
+            shares.join(", ")
+        ))
+    };
+    let text = refused(&split(65)).to_string();
+    assert!(
+        text.contains("aliases.web.split.v64: the split names 65 sets, an alias has at most 64; remove some")
+            || text.contains("more mistakes"),
+        "{text}"
+    );
+
     let alias = |n| {
         format!(
             "  a{n}: {{listen: [198.51.100.10:{}/tcp], sets: {{v1: {{backends: [10.1.0.2]}}}}}}\n",

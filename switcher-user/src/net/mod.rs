@@ -1,28 +1,46 @@
 //! Facts about the host's network, read by netlink: where backends are, which rules could cover them.
 //!
-//! Everything is read in the network namespace of the thread that called [`Observer::new`]. Nothing is changed.
+//! Everything is read in the network namespace of the thread that called [`Observer::new`]; iptables-legacy's traces come
+//! from procfs and are those of the calling thread, which in the agent is the same. Nothing is changed.
 
+mod ask;
+mod legacy;
+mod link;
+mod nfnetlink;
+mod nftables;
 mod observed;
+mod route;
 
 pub use observed::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Reads the facts. Made inside a tokio runtime.
+use self::link::Link;
+
+/// Reads the facts. Made inside a tokio runtime; its sockets close when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Observer {
-    handle: rtnetlink::Handle,
+    route: rtnetlink::Handle,
+    /// `None`: the kernel was built without netfilter.
+    netfilter: Option<nfnetlink::Handle>,
 }
 
-// SIGNATURES FIRST: bodies are being written.
-#[allow(clippy::todo, clippy::unused_async)]
 impl Observer {
     /// Opens the netlink sockets, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses a socket.
     pub fn new() -> Result<Self, NetError> {
-        todo!()
+        let (connection, route, _) = rtnetlink::new_connection().map_err(|error| NetError::Socket {
+            family: "route",
+            cause: error.to_string(),
+        })?;
+        tokio::spawn(connection);
+        Ok(Self {
+            route,
+            netfilter: nfnetlink::open()?,
+        })
     }
 
     /// Where each of `backends` is, which firewall rules stand on this host, and its interfaces.
@@ -30,15 +48,72 @@ impl Observer {
     /// # Errors
     /// When netlink fails; a backend without a route is no error, it is [`RouteKind::Unreachable`].
     pub async fn observe(&self, backends: &[IpAddr]) -> Result<Observed, NetError> {
-        let _ = (backends, &self.handle);
-        todo!()
+        let mut routes = BTreeMap::new();
+        for backend in backends {
+            routes.insert(*backend, route::to(&self.route, *backend).await?);
+        }
+        // Links after routes: an interface that a route names and that is gone by now is really gone.
+        let links = link::all(&self.route).await?;
+        let backends = routes
+            .into_iter()
+            .map(|(backend, found)| (backend, place(found, &links)))
+            .collect();
+        Ok(Observed {
+            backends,
+            firewall: self.firewall().await?,
+            interfaces: interfaces(links),
+        })
     }
 
-    /// The interfaces of the default routes, IPv4 and IPv6, each once.
+    /// The interfaces of the default routes of the main table, IPv4 first, each once.
     ///
     /// # Errors
     /// When netlink fails.
     pub async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
-        todo!()
+        let indexes = route::default_interfaces(&self.route).await?;
+        let mut links = link::all(&self.route).await?;
+        Ok(indexes
+            .into_iter()
+            .filter_map(|index| links.remove(&index))
+            .map(|link| link.interface)
+            .collect())
+    }
+
+    async fn firewall(&self) -> Result<Vec<String>, NetError> {
+        let mut sentences = match &self.netfilter {
+            Some(netfilter) => nftables::sentences(netfilter).await?,
+            None => Vec::new(),
+        };
+        sentences.extend(legacy::sentences());
+        Ok(sentences)
+    }
+}
+
+fn interfaces(links: BTreeMap<u32, Link>) -> Vec<Interface> {
+    links.into_values().map(|link| link.interface).collect()
+}
+
+/// What the route `found` means, given the interfaces.
+fn place(found: Option<route::Found>, links: &BTreeMap<u32, Link>) -> BackendRoute {
+    let nowhere = BackendRoute {
+        ifindex: 0,
+        interface: String::new(),
+        kind: RouteKind::Unreachable,
+    };
+    let Some(found) = found else { return nowhere };
+    let Some(link) = links.get(&found.ifindex) else {
+        return nowhere;
+    };
+    let kind = if found.local {
+        RouteKind::Local
+    } else if found.on_link && link.veth_to_other_namespace && !link.enslaved {
+        RouteKind::Veth
+    } else {
+        RouteKind::Routed
+    };
+    BackendRoute {
+        ifindex: found.ifindex,
+        interface: link.interface.name.clone(),
+        kind,
     }
 }

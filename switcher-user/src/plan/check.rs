@@ -15,7 +15,9 @@ impl Desired {
     /// The first rule that does not hold.
     pub fn check(&self) -> Result<(), Refusal> {
         if self.aliases.len() > ALIASES_MAX {
-            return Err(Refusal::TooManyAliases { count: self.aliases.len() });
+            return Err(Refusal::TooManyAliases {
+                count: self.aliases.len(),
+            });
         }
         let owners = self.check_listeners()?;
         for (name, alias) in &self.aliases {
@@ -34,13 +36,23 @@ impl Desired {
                 return Err(Refusal::NoListeners { alias: name.clone() });
             }
             if alias.listen.len() > LISTENERS_PER_ALIAS_MAX {
-                return Err(Refusal::TooManyListeners { alias: name.clone(), count: alias.listen.len() });
+                return Err(Refusal::TooManyListeners {
+                    alias: name.clone(),
+                    count: alias.listen.len(),
+                });
             }
             for (index, listener) in alias.listen.iter().enumerate() {
                 let (alias, listener) = (name.clone(), *listener);
                 match owners.insert(listener, name.clone()) {
                     Some(other) if other == alias => return Err(Refusal::ListenerTwice { alias, index, listener }),
-                    Some(other) => return Err(Refusal::ListenerClaimed { alias, index, listener, other }),
+                    Some(other) => {
+                        return Err(Refusal::ListenerClaimed {
+                            alias,
+                            index,
+                            listener,
+                            other,
+                        });
+                    }
                     None => {}
                 }
             }
@@ -51,7 +63,10 @@ impl Desired {
 
 fn check_alias(name: &AliasName, alias: &Alias, owners: &BTreeMap<Listener, AliasName>) -> Result<(), Refusal> {
     if alias.sets.len() > SETS_PER_ALIAS_MAX {
-        return Err(Refusal::TooManySets { alias: name.clone(), count: alias.sets.len() });
+        return Err(Refusal::TooManySets {
+            alias: name.clone(),
+            count: alias.sets.len(),
+        });
     }
     for (set_name, set) in &alias.sets {
         check_set(name, alias, set_name, set, owners)?;
@@ -71,24 +86,46 @@ fn check_set(
 ) -> Result<(), Refusal> {
     let (alias_name, count) = (name.clone(), set.backends.len());
     if count == 0 {
-        return Err(Refusal::NoBackends { alias: alias_name, set: set_name.clone() });
+        return Err(Refusal::NoBackends {
+            alias: alias_name,
+            set: set_name.clone(),
+        });
     }
     if count > BACKENDS_PER_SET_MAX {
-        return Err(Refusal::TooManyBackends { alias: alias_name, set: set_name.clone(), count });
+        return Err(Refusal::TooManyBackends {
+            alias: alias_name,
+            set: set_name.clone(),
+            count,
+        });
     }
     let mut seen = BTreeSet::new();
     for (index, backend) in set.backends.iter().enumerate() {
         let backend = backend.address;
         let (alias_name, set_name) = (name.clone(), set_name.clone());
         if !seen.insert(backend) {
-            return Err(Refusal::BackendTwice { alias: alias_name, set: set_name, index, backend });
+            return Err(Refusal::BackendTwice {
+                alias: alias_name,
+                set: set_name,
+                index,
+                backend,
+            });
         }
         for listener in &alias.listen {
             let port = backend.port.map_or(listener.port, std::num::NonZero::get);
-            let place = Listener { address: backend.address, port, protocol: listener.protocol };
+            let place = Listener {
+                address: backend.address,
+                port,
+                protocol: listener.protocol,
+            };
             if let Some(other) = owners.get(&place) {
                 let other = other.clone();
-                return Err(Refusal::BackendIsListener { alias: alias_name, set: set_name, index, backend, other });
+                return Err(Refusal::BackendIsListener {
+                    alias: alias_name,
+                    set: set_name,
+                    index,
+                    backend,
+                    other,
+                });
             }
         }
     }
@@ -99,7 +136,11 @@ fn check_set(
 fn check_families(name: &AliasName, alias: &Alias, set_name: &SetName, set: &Set) -> Result<(), Refusal> {
     for listener in &alias.listen {
         let v6 = listener.address.is_ipv6();
-        if !set.backends.iter().any(|backend| backend.address.address.is_ipv6() == v6) {
+        if !set
+            .backends
+            .iter()
+            .any(|backend| backend.address.address.is_ipv6() == v6)
+        {
             return Err(Refusal::FamilyMismatch {
                 alias: name.clone(),
                 set: set_name.clone(),

@@ -35,7 +35,11 @@ impl Desired {
             Some(old) => old.stack.clone(),
         };
         if let Some(owner) = owner.filter(|owner| owner != stack) {
-            return Err(Refusal::OtherStack { alias: name.clone(), owner, stack: stack.clone() });
+            return Err(Refusal::OtherStack {
+                alias: name.clone(),
+                owner,
+                stack: stack.clone(),
+            });
         }
         self.alias_put(name, &spec.listen, spec.path)?;
         if let Some(alias) = self.aliases.get_mut(name) {

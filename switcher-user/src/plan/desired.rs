@@ -29,7 +29,13 @@ pub struct Desired {
 
 impl Default for Desired {
     fn default() -> Self {
-        Self { schema: DESIRED_SCHEMA, epoch: 0, next_alias_id: 1, next_backend_id: 1, aliases: BTreeMap::new() }
+        Self {
+            schema: DESIRED_SCHEMA,
+            epoch: 0,
+            next_alias_id: 1,
+            next_backend_id: 1,
+            aliases: BTreeMap::new(),
+        }
     }
 }
 
@@ -90,6 +96,8 @@ impl Desired {
 
     /// Every set's number.
     pub fn set_ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.aliases.values().flat_map(|alias| alias.sets.values().map(|set| set.id))
+        self.aliases
+            .values()
+            .flat_map(|alias| alias.sets.values().map(|set| set.id))
     }
 }

@@ -31,7 +31,12 @@ impl Desired {
     pub fn differences(&self, new: &Self) -> Vec<Difference> {
         let mut all = Vec::new();
         for name in self.aliases.keys().filter(|name| !new.aliases.contains_key(*name)) {
-            push(&mut all, name, "", format!("alias {name}: removed (its flows stay until they end)"));
+            push(
+                &mut all,
+                name,
+                "",
+                format!("alias {name}: removed (its flows stay until they end)"),
+            );
         }
         for (name, alias) in &new.aliases {
             match self.aliases.get(name) {
@@ -50,7 +55,11 @@ impl Desired {
         for (name, old) in &self.aliases {
             let Some(alias) = new.aliases.get(name) else { continue };
             for (set, had) in old.sets.iter().filter(|(set, _)| !alias.sets.contains_key(*set)) {
-                all.push(RemovedSet { alias: name.clone(), set: set.clone(), id: had.id });
+                all.push(RemovedSet {
+                    alias: name.clone(),
+                    set: set.clone(),
+                    id: had.id,
+                });
             }
         }
         all
@@ -58,17 +67,31 @@ impl Desired {
 }
 
 fn push(all: &mut Vec<Difference>, alias: &AliasName, rest: &str, what: String) {
-    all.push(Difference { alias: alias.clone(), field: format!("aliases.{alias}{rest}"), what });
+    all.push(Difference {
+        alias: alias.clone(),
+        field: format!("aliases.{alias}{rest}"),
+        what,
+    });
 }
 
 fn created(all: &mut Vec<Difference>, name: &AliasName, alias: &Alias) {
-    push(all, name, "", format!("alias {name}: created, listens on {}", listeners(&alias.listen)));
+    push(
+        all,
+        name,
+        "",
+        format!("alias {name}: created, listens on {}", listeners(&alias.listen)),
+    );
     for (set_name, set) in &alias.sets {
         let what = format!("set {name}/{set_name}: created with {}", backends(set.backends.len()));
         push(all, name, &format!(".sets.{set_name}"), what);
     }
     if !alias.split.weights.is_empty() {
-        push(all, name, ".split", format!("alias {name}: split {}", alias.split.text()));
+        push(
+            all,
+            name,
+            ".split",
+            format!("alias {name}: split {}", alias.split.text()),
+        );
     }
 }
 
@@ -82,7 +105,12 @@ fn changed(all: &mut Vec<Difference>, name: &AliasName, old: &Alias, new: &Alias
         push(all, name, ".listen", format!("alias {name}: listens on {was} -> {is}"));
     }
     if old.path != new.path {
-        push(all, name, ".path", format!("alias {name}: path {} -> {}", old.path.text(), new.path.text()));
+        push(
+            all,
+            name,
+            ".path",
+            format!("alias {name}: path {} -> {}", old.path.text(), new.path.text()),
+        );
     }
     for set in old.sets.keys().filter(|set| !new.sets.contains_key(*set)) {
         push(all, name, &format!(".sets.{set}"), format!("set {name}/{set}: removed"));
@@ -93,10 +121,20 @@ fn changed(all: &mut Vec<Difference>, name: &AliasName, old: &Alias, new: &Alias
             Some(had) if had != set => backends_changed(had, set),
             Some(_) => continue,
         };
-        push(all, name, &format!(".sets.{set_name}"), format!("set {name}/{set_name}: {what}"));
+        push(
+            all,
+            name,
+            &format!(".sets.{set_name}"),
+            format!("set {name}/{set_name}: {what}"),
+        );
     }
     if old.split != new.split {
-        push(all, name, ".split", format!("alias {name}: split {} -> {}", old.split.text(), new.split.text()));
+        push(
+            all,
+            name,
+            ".split",
+            format!("alias {name}: split {} -> {}", old.split.text(), new.split.text()),
+        );
     }
 }
 
@@ -105,15 +143,27 @@ fn listeners(listen: &[Listener]) -> String {
 }
 
 fn backends(count: usize) -> String {
-    if count == 1 { "1 backend".to_owned() } else { format!("{count} backends") }
+    if count == 1 {
+        "1 backend".to_owned()
+    } else {
+        format!("{count} backends")
+    }
 }
 
 /// `backends +10.1.0.3:8080 -10.1.0.2:8080`.
 fn backends_changed(old: &Set, new: &Set) -> String {
     const SHOWN_MAX: usize = 8;
     let has = |set: &Set, address: BackendAddress| set.backends.iter().any(|backend| backend.address == address);
-    let added = new.backends.iter().filter(|b| !has(old, b.address)).map(|b| format!("+{}", b.address));
-    let removed = old.backends.iter().filter(|b| !has(new, b.address)).map(|b| format!("-{}", b.address));
+    let added = new
+        .backends
+        .iter()
+        .filter(|b| !has(old, b.address))
+        .map(|b| format!("+{}", b.address));
+    let removed = old
+        .backends
+        .iter()
+        .filter(|b| !has(new, b.address))
+        .map(|b| format!("-{}", b.address));
     let all: Vec<String> = added.chain(removed).collect();
     match all.len() {
         0 => "backends in another order".to_owned(),

@@ -31,11 +31,16 @@ impl Desired {
         if !self.aliases.contains_key(name) {
             return Err(self.unknown(name));
         }
-        self.aliases.get_mut(name).ok_or_else(|| Refusal::NobodyHasShare { alias: name.clone() })
+        self.aliases
+            .get_mut(name)
+            .ok_or_else(|| Refusal::NobodyHasShare { alias: name.clone() })
     }
 
     fn unknown(&self, name: &AliasName) -> Refusal {
-        Refusal::UnknownAlias { alias: name.clone(), known: known("there are", self.aliases.keys()) }
+        Refusal::UnknownAlias {
+            alias: name.clone(),
+            known: known("there are", self.aliases.keys()),
+        }
     }
 
     /// Creates an alias, or replaces its listeners and path.
@@ -89,8 +94,11 @@ impl Desired {
             Some(old) => old.id,
             None => self.free_set_id(in_flows)?,
         };
-        let mut kept: BTreeMap<BackendAddress, u32> =
-            old.into_iter().flat_map(|old| old.backends).map(|backend| (backend.address, backend.id)).collect();
+        let mut kept: BTreeMap<BackendAddress, u32> = old
+            .into_iter()
+            .flat_map(|old| old.backends)
+            .map(|backend| (backend.address, backend.id))
+            .collect();
         let mut next = self.next_backend_id;
         let mut list = Vec::with_capacity(backends.len());
         for address in backends {
@@ -105,13 +113,15 @@ impl Desired {
             list.push(Backend { id, address: *address });
         }
         self.next_backend_id = next;
-        self.alias_mut(name)?.sets.insert(set.clone(), Set { id, backends: list });
+        self.alias_mut(name)?
+            .sets
+            .insert(set.clone(), Set { id, backends: list });
         Ok(())
     }
 
     /// The lowest number that no set has and no flow names.
     fn free_set_id(&self, in_flows: &FlowSetIds) -> Result<u32, Refusal> {
-        let max = u32::try_from(switcher_ebpf::abi::SETS_MAX).unwrap_or(u32::MAX);
+        let max = switcher_ebpf::abi::SETS_MAX;
         let used: BTreeSet<u32> = self.set_ids().collect();
         // From 1: 0 stays the number of no set.
         (1..max)
@@ -127,7 +137,11 @@ impl Desired {
         let alias = self.alias_mut(name)?;
         alias.set(name, set)?;
         if alias.split.has(set) {
-            return Err(Refusal::SetHasShare { alias: name.clone(), set: set.clone(), split: alias.split.text() });
+            return Err(Refusal::SetHasShare {
+                alias: name.clone(),
+                set: set.clone(),
+                split: alias.split.text(),
+            });
         }
         alias.sets.remove(set);
         Ok(())
@@ -142,11 +156,17 @@ impl Desired {
         for set in weights.keys() {
             if !alias.sets.contains_key(set) {
                 let known = known("it has", alias.sets.keys());
-                return Err(Refusal::UnknownSetInSplit { alias: name.clone(), set: set.clone(), known });
+                return Err(Refusal::UnknownSetInSplit {
+                    alias: name.clone(),
+                    set: set.clone(),
+                    known,
+                });
             }
         }
-        let weights: BTreeMap<SetName, u32> =
-            weights.iter().map(|(set, weight)| (set.clone(), u32::from(weight.get()))).collect();
+        let weights: BTreeMap<SetName, u32> = weights
+            .iter()
+            .map(|(set, weight)| (set.clone(), u32::from(weight.get())))
+            .collect();
         if weights.values().all(|weight| *weight == 0) {
             return Err(Refusal::SplitZero { alias: name.clone() });
         }
@@ -170,26 +190,46 @@ impl Desired {
             }
             None => match sharing.as_slice() {
                 [] => return Err(Refusal::NobodyHasShare { alias: name.clone() }),
-                [only] if only == to => return Ok(Move { from: None, changed: false }),
+                [only] if only == to => {
+                    return Ok(Move {
+                        from: None,
+                        changed: false,
+                    });
+                }
                 [only] => only.clone(),
                 several => {
                     let sets = names(several);
-                    return Err(Refusal::AmbiguousFrom { alias: name.clone(), sets });
+                    return Err(Refusal::AmbiguousFrom {
+                        alias: name.clone(),
+                        sets,
+                    });
                 }
             },
         };
         let mut weights = alias.split.weights.clone();
         match weights.remove(&from) {
             Some(share) => *weights.entry(to.clone()).or_insert(0) += share,
-            None if alias.split.has(to) => return Ok(Move { from: Some(from), changed: false }),
+            None if alias.split.has(to) => {
+                return Ok(Move {
+                    from: Some(from),
+                    changed: false,
+                });
+            }
             None => {
                 let sets = names(&sharing);
-                return Err(Refusal::FromHasNoShare { alias: name.clone(), set: from, sets });
+                return Err(Refusal::FromHasNoShare {
+                    alias: name.clone(),
+                    set: from,
+                    sets,
+                });
             }
         }
         let next = alias.split.change(&weights);
         alias.change_split(next);
-        Ok(Move { from: Some(from), changed: true })
+        Ok(Move {
+            from: Some(from),
+            changed: true,
+        })
     }
 
     /// Restores the split before the last change, to the hash.
@@ -198,10 +238,17 @@ impl Desired {
     /// When there is none, or one of its sets is gone.
     pub fn rollback(&mut self, name: &AliasName) -> Result<(), Refusal> {
         let alias = self.alias_mut(name)?;
-        let previous = alias.previous.clone().ok_or_else(|| Refusal::NoPrevious { alias: name.clone() })?;
+        let previous = alias
+            .previous
+            .clone()
+            .ok_or_else(|| Refusal::NoPrevious { alias: name.clone() })?;
         if let Some(gone) = previous.weights.keys().find(|set| !alias.sets.contains_key(*set)) {
             let split = previous.text();
-            return Err(Refusal::PreviousSetGone { alias: name.clone(), set: gone.clone(), split });
+            return Err(Refusal::PreviousSetGone {
+                alias: name.clone(),
+                set: gone.clone(),
+                split,
+            });
         }
         alias.change_split(previous);
         Ok(())

@@ -197,7 +197,9 @@ pub enum Refusal {
         alias: AliasName,
     },
     /// The earlier split's set is gone.
-    #[error("alias '{alias}' cannot go back to {split}: set '{set}' was removed; put it back with: switcher set put {alias} {set} --backend ADDR:PORT")]
+    #[error(
+        "alias '{alias}' cannot go back to {split}: set '{set}' was removed; put it back with: switcher set put {alias} {set} --backend ADDR:PORT"
+    )]
     PreviousSetGone {
         /// The alias.
         alias: AliasName,
@@ -217,7 +219,9 @@ pub enum Refusal {
         split: String,
     },
     /// The set has flows.
-    #[error("set '{set}' of alias '{alias}' still carries {flows} flow(s); wait until they end (switcher status {alias}), then remove it")]
+    #[error(
+        "set '{set}' of alias '{alias}' still carries {flows} flow(s); wait until they end (switcher status {alias}), then remove it"
+    )]
     SetHasFlows {
         /// The alias.
         alias: AliasName,
@@ -269,7 +273,9 @@ pub enum Refusal {
         count: usize,
     },
     /// All numbers of sets are in use.
-    #[error("all {max} set numbers are in use by sets or by flows of removed ones; remove sets, or wait until flows end")]
+    #[error(
+        "all {max} set numbers are in use by sets or by flows of removed ones; remove sets, or wait until flows end"
+    )]
     SetNumbersUsedUp {
         /// How many there are.
         max: u32,
@@ -311,9 +317,7 @@ impl Refusal {
             Self::BackendTwice { alias, set, index, .. }
             | Self::BackendIsListener { alias, set, index, .. }
             | Self::BackendIsLocal { alias, set, index, .. }
-            | Self::NoBypass { alias, set, index, .. } => {
-                Some(format!("aliases.{alias}.sets.{set}.backends[{index}]"))
-            }
+            | Self::NoBypass { alias, set, index, .. } => Some(format!("aliases.{alias}.sets.{set}.backends[{index}]")),
             Self::FamilyMismatch { alias, set: name, .. }
             | Self::SetHasShare { alias, set: name, .. }
             | Self::SetHasFlows { alias, set: name, .. }
@@ -341,5 +345,9 @@ pub(super) fn known<N: std::fmt::Display>(what: &str, names: impl Iterator<Item 
     let mut names = names.map(|name| name.to_string());
     let shown: Vec<String> = names.by_ref().take(NAMES_MAX).collect();
     let more = if names.next().is_some() { " and more" } else { "" };
-    if shown.is_empty() { format!("{what}: none") } else { format!("{what}: {}{more}", shown.join(", ")) }
+    if shown.is_empty() {
+        format!("{what}: none")
+    } else {
+        format!("{what}: {}{more}", shown.join(", "))
+    }
 }

@@ -79,7 +79,13 @@ impl Desired {
         let mut resolved = Resolved::default();
         resolved.image.epoch = self.epoch;
         for (name, alias) in &self.aliases {
-            let mut resolver = Resolver { name, alias, observed, touched, resolved: &mut resolved };
+            let mut resolver = Resolver {
+                name,
+                alias,
+                observed,
+                touched,
+                resolved: &mut resolved,
+            };
             let plan = resolver.alias()?;
             resolved.image.aliases.push(plan);
         }
@@ -98,8 +104,12 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn alias(&mut self) -> Result<AliasPlan, Refusal> {
         let alias = self.alias;
-        let mut plan =
-            AliasPlan { id: alias.id, listeners: alias.listen.clone(), segments: Vec::new(), sets: Vec::new() };
+        let mut plan = AliasPlan {
+            id: alias.id,
+            listeners: alias.listen.clone(),
+            segments: Vec::new(),
+            sets: Vec::new(),
+        };
         let mut index_of = BTreeMap::new();
         let mut paths = AliasPaths::new();
         for (set_name, set) in &alias.sets {
@@ -115,7 +125,12 @@ impl Resolver<'_> {
             .split
             .segments
             .iter()
-            .filter_map(|segment| Some(Segment { end: segment.end, set: *index_of.get(&segment.set)? }))
+            .filter_map(|segment| {
+                Some(Segment {
+                    end: segment.end,
+                    set: *index_of.get(&segment.set)?,
+                })
+            })
             .collect();
         Ok(plan)
     }
@@ -141,7 +156,11 @@ impl Resolver<'_> {
         let mut choices = Vec::with_capacity(set.backends.len());
         for (index, backend) in set.backends.iter().enumerate() {
             let address = backend.address.address;
-            let route = self.observed.backends.get(&address).ok_or(Refusal::NotObserved { address })?;
+            let route = self
+                .observed
+                .backends
+                .get(&address)
+                .ok_or(Refusal::NotObserved { address })?;
             if route.kind == RouteKind::Local {
                 self.refuse(strict, self.local(set_name, index, backend))?;
             }
@@ -171,7 +190,9 @@ impl Resolver<'_> {
         let between = match route.kind {
             RouteKind::Veth => None,
             RouteKind::Local => Some("it is an address of this host itself".to_owned()),
-            RouteKind::Routed => Some(format!("it is reached through {interface}, not through a veth of its own")),
+            RouteKind::Routed => Some(format!(
+                "it is reached through {interface}, not through a veth of its own"
+            )),
             RouteKind::Unreachable => Some("there is no route to it".to_owned()),
         };
         let bypass = Path::Bypass { ifindex: route.ifindex };
@@ -179,21 +200,38 @@ impl Resolver<'_> {
             (PathPolicy::Stack, _, _) => (Path::Stack, "path is stack".to_owned()),
             (_, Some(between), _) => (Path::Stack, between),
             (PathPolicy::Bypass, None, _) => (bypass, format!("path is bypass, behind {interface}")),
-            (PathPolicy::Auto, None, None) => {
-                (bypass, format!("behind {interface}, and the host has no firewall or NAT rules"))
-            }
-            (PathPolicy::Auto, None, Some(_)) => {
-                (Path::Stack, "the host has firewall or NAT rules that a bypass would walk past".to_owned())
-            }
+            (PathPolicy::Auto, None, None) => (
+                bypass,
+                format!("behind {interface}, and the host has no firewall or NAT rules"),
+            ),
+            (PathPolicy::Auto, None, Some(_)) => (
+                Path::Stack,
+                "the host has firewall or NAT rules that a bypass would walk past".to_owned(),
+            ),
         };
-        BackendChoice { path, interface: interface.clone(), why }
+        BackendChoice {
+            path,
+            interface: interface.clone(),
+            why,
+        }
     }
 
     fn local(&self, set: &SetName, index: usize, backend: &Backend) -> Refusal {
-        Refusal::BackendIsLocal { alias: self.name.clone(), set: set.clone(), index, backend: backend.address }
+        Refusal::BackendIsLocal {
+            alias: self.name.clone(),
+            set: set.clone(),
+            index,
+            backend: backend.address,
+        }
     }
 
     fn no_bypass(&self, set: &SetName, index: usize, backend: &Backend, why: String) -> Refusal {
-        Refusal::NoBypass { alias: self.name.clone(), set: set.clone(), index, backend: backend.address, why }
+        Refusal::NoBypass {
+            alias: self.name.clone(),
+            set: set.clone(),
+            index,
+            backend: backend.address,
+            why,
+        }
     }
 }

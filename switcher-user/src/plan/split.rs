@@ -47,8 +47,11 @@ impl Split {
     /// The split with these weights that moves least; weights of 0 are dropped.
     #[must_use]
     pub fn change(&self, weights: &BTreeMap<SetName, u32>) -> Self {
-        let weights: BTreeMap<SetName, u32> =
-            weights.iter().filter(|(_, weight)| **weight > 0).map(|(set, weight)| (set.clone(), *weight)).collect();
+        let weights: BTreeMap<SetName, u32> = weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(set, weight)| (set.clone(), *weight))
+            .collect();
         let segments = relayout(&self.segments, &weights);
         Self { weights, segments }
     }
@@ -78,14 +81,22 @@ pub fn weights_text(weights: &BTreeMap<SetName, u32>) -> String {
     if weights.is_empty() {
         return "nothing".to_owned();
     }
-    weights.iter().map(|(set, weight)| format!("{set}={weight}")).collect::<Vec<_>>().join(" ")
+    weights
+        .iter()
+        .map(|(set, weight)| format!("{set}={weight}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn ranges(segments: &[SplitSegment]) -> Vec<Range> {
     let mut start = 0;
     let mut ranges = Vec::with_capacity(segments.len());
     for segment in segments {
-        ranges.push(Range { start, end: segment.end, set: segment.set.clone() });
+        ranges.push(Range {
+            start,
+            end: segment.end,
+            set: segment.set.clone(),
+        });
         start = segment.end;
     }
     ranges
@@ -108,7 +119,11 @@ fn relayout(old: &[SplitSegment], weights: &BTreeMap<SetName, u32>) -> Vec<Split
     let (mut kept, freed) = shrink(old, &targets);
     give(&mut kept, freed, &targets);
     let merged = merge(kept);
-    if merged.len() > SEGMENTS_MAX { contiguous(&targets) } else { merged }
+    if merged.len() > SEGMENTS_MAX {
+        contiguous(&targets)
+    } else {
+        merged
+    }
 }
 
 /// How many hashes each set is to have; they sum to [`HASH_SPACE`].
@@ -161,15 +176,27 @@ fn shrink(mut old: Vec<Range>, targets: &BTreeMap<SetName, u64>) -> (Vec<Range>,
         });
         let middle = range.end - over;
         if over > 0 {
-            freed.push(Range { start: middle, end: range.end, set: range.set.clone() });
+            freed.push(Range {
+                start: middle,
+                end: range.end,
+                set: range.set.clone(),
+            });
         }
         if middle > range.start {
-            kept.push(Range { start: range.start, end: middle, set: range.set });
+            kept.push(Range {
+                start: range.start,
+                end: middle,
+                set: range.set,
+            });
         }
     }
     if kept.is_empty() && freed.is_empty() {
         let nobody = targets.keys().next().cloned();
-        freed.extend(nobody.map(|set| Range { start: 0, end: HASH_SPACE, set }));
+        freed.extend(nobody.map(|set| Range {
+            start: 0,
+            end: HASH_SPACE,
+            set,
+        }));
     }
     freed.reverse();
     (kept, freed)
@@ -188,7 +215,11 @@ fn give(kept: &mut Vec<Range>, freed: Vec<Range>, targets: &BTreeMap<SetName, u6
         while range.start < range.end {
             let Some((set, size)) = lack.last_mut() else { return };
             let end = range.end.min(range.start + *size);
-            kept.push(Range { start: range.start, end, set: set.clone() });
+            kept.push(Range {
+                start: range.start,
+                end,
+                set: set.clone(),
+            });
             *size -= end - range.start;
             range.start = end;
             if *size == 0 {
@@ -204,7 +235,10 @@ fn merge(mut ranges: Vec<Range>) -> Vec<SplitSegment> {
     for range in ranges {
         match merged.last_mut() {
             Some(last) if last.set == range.set => last.end = range.end,
-            _ => merged.push(SplitSegment { end: range.end, set: range.set }),
+            _ => merged.push(SplitSegment {
+                end: range.end,
+                set: range.set,
+            }),
         }
     }
     merged
@@ -238,13 +272,22 @@ mod tests {
     }
 
     fn owner(split: &Split, hash: u64) -> SetName {
-        split.segments.iter().find(|segment| hash < segment.end).unwrap().set.clone()
+        split
+            .segments
+            .iter()
+            .find(|segment| hash < segment.end)
+            .unwrap()
+            .set
+            .clone()
     }
 
     /// Hashes worth asking about: around each border of both.
     fn borders(a: &Split, b: &Split) -> Vec<u64> {
         let ends = a.segments.iter().chain(&b.segments).map(|segment| segment.end);
-        let mut all: Vec<u64> = ends.flat_map(|end| [end - 1, end]).filter(|hash| *hash < HASH_SPACE).collect();
+        let mut all: Vec<u64> = ends
+            .flat_map(|end| [end - 1, end])
+            .filter(|hash| *hash < HASH_SPACE)
+            .collect();
         all.push(0);
         all
     }
@@ -252,10 +295,19 @@ mod tests {
     #[test]
     fn a_first_split_is_contiguous() {
         let split = Split::default().change(&weights(&[(1, 1), (2, 3)]));
-        assert_eq!(split.segments, vec![
-            SplitSegment { end: HASH_SPACE / 4, set: name(1) },
-            SplitSegment { end: HASH_SPACE, set: name(2) },
-        ]);
+        assert_eq!(
+            split.segments,
+            vec![
+                SplitSegment {
+                    end: HASH_SPACE / 4,
+                    set: name(1)
+                },
+                SplitSegment {
+                    end: HASH_SPACE,
+                    set: name(2)
+                },
+            ]
+        );
     }
 
     #[test]
@@ -279,7 +331,9 @@ mod tests {
 
     fn any_weights() -> impl Strategy<Value = BTreeMap<SetName, u32>> {
         prop::collection::btree_map((1..9_u8).prop_map(name), 0..=1_000_u32, 1..8)
-            .prop_filter("a split has a weight", |weights| weights.values().any(|weight| *weight > 0))
+            .prop_filter("a split has a weight", |weights| {
+                weights.values().any(|weight| *weight > 0)
+            })
     }
 
     proptest! {

@@ -12,7 +12,10 @@ const PREFIX: &str = ".writing-";
 
 /// Replaces the file by the value as JSON.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    replace(path, value).map_err(|cause| StoreError::Unwritable { path: path.to_owned(), cause })
+    replace(path, value).map_err(|cause| StoreError::Unwritable {
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -15,14 +15,25 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the directory for this process.
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
-        let failed = |cause| StoreError::Directory { path: directory.to_owned(), cause };
+        let failed = |cause| StoreError::Directory {
+            path: directory.to_owned(),
+            cause,
+        };
         let path = directory.join("lock");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Taken { path: directory.to_owned(), pid: pid_in(&mut file) });
+                return Err(StoreError::Taken {
+                    path: directory.to_owned(),
+                    pid: pid_in(&mut file),
+                });
             }
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
         }

@@ -30,7 +30,9 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// Another agent has it.
-    #[error("state directory {path} belongs to a running agent (pid {pid}); stop that one first, or name another with --state-dir")]
+    #[error(
+        "state directory {path} belongs to a running agent (pid {pid}); stop that one first, or name another with --state-dir"
+    )]
     Taken {
         /// The directory.
         path: PathBuf,
@@ -85,12 +87,19 @@ impl Store {
     /// # Errors
     /// When it cannot be used, or another agent has it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let failed = |cause| StoreError::Directory { path: directory.to_owned(), cause };
+        let failed = |cause| StoreError::Directory {
+            path: directory.to_owned(),
+            cause,
+        };
         fs::create_dir_all(directory).map_err(failed)?;
         let lock = Lock::take(directory)?;
         atomic::remove_leftovers(directory).map_err(failed)?;
         let receipts = Receipts::open(directory.join("receipts"))?;
-        Ok(Self { desired: directory.join(DESIRED_FILE), receipts, _lock: lock })
+        Ok(Self {
+            desired: directory.join(DESIRED_FILE),
+            receipts,
+            _lock: lock,
+        })
     }
 
     /// The desired state; the empty one where there is no file yet.
@@ -108,7 +117,9 @@ impl Store {
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let schema = value.get("schema").and_then(serde_json::Value::as_u64);
         if schema != Some(u64::from(DESIRED_SCHEMA)) {
-            return Err(damaged(format!("its schema is not {DESIRED_SCHEMA}, the one this agent knows")));
+            return Err(damaged(format!(
+                "its schema is not {DESIRED_SCHEMA}, the one this agent knows"
+            )));
         }
         let desired: Desired = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         desired.check().map_err(|refusal| damaged(refusal.to_string()))?;

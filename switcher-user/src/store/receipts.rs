@@ -21,8 +21,10 @@ pub(super) struct Receipts {
 
 impl Receipts {
     pub(super) fn open(directory: PathBuf) -> Result<Self, StoreError> {
-        let ids = prepare(&directory)
-            .map_err(|cause| StoreError::Directory { path: directory.clone(), cause })?;
+        let ids = prepare(&directory).map_err(|cause| StoreError::Directory {
+            path: directory.clone(),
+            cause,
+        })?;
         Ok(Self { directory, ids })
     }
 
@@ -52,12 +54,17 @@ impl Receipts {
             Ok(bytes) => bytes,
             Err(cause) => return Err(StoreError::Unreadable { path, cause }),
         };
-        serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged { path, cause: error.to_string() })
+        serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+            path,
+            cause: error.to_string(),
+        })
     }
 
     pub(super) fn newest(&self, count: usize) -> Vec<Receipt> {
         let read = |id: &u64| {
-            self.get(*id).inspect_err(|error| tracing::warn!("receipt {id} is left out: {error}")).ok()
+            self.get(*id)
+                .inspect_err(|error| tracing::warn!("receipt {id} is left out: {error}"))
+                .ok()
         };
         self.ids.iter().rev().take(count).filter_map(read).collect()
     }
@@ -73,7 +80,10 @@ fn prepare(directory: &Path) -> io::Result<BTreeSet<u64>> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".json")).and_then(|id| id.parse::<u64>().ok());
+        let id = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".json"))
+            .and_then(|id| id.parse::<u64>().ok());
         ids.extend(id);
     }
     Ok(ids)

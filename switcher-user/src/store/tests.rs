@@ -35,7 +35,10 @@ fn what_is_saved_is_loaded() {
     let directory = TempDir::new().unwrap();
     let store = Store::open(directory.path()).unwrap();
     assert_eq!(store.load().unwrap(), Desired::default());
-    let desired = Desired { epoch: 7, ..Desired::default() };
+    let desired = Desired {
+        epoch: 7,
+        ..Desired::default()
+    };
     store.save(&desired).unwrap();
     drop(store);
     let store = Store::open(directory.path()).unwrap();
@@ -56,10 +59,20 @@ fn damaged_files_are_named_with_a_remedy() {
     let directory = TempDir::new().unwrap();
     let store = Store::open(directory.path()).unwrap();
     let path = directory.path().join("desired.json");
-    for text in ["", "{", "[]", "{\"schema\": 2}", "{\"schema\": 1, \"epoch\": -1}", "{\"schema\": 1, \"extra\": 1}"] {
+    for text in [
+        "",
+        "{",
+        "[]",
+        "{\"schema\": 2}",
+        "{\"schema\": 1, \"epoch\": -1}",
+        "{\"schema\": 1, \"extra\": 1}",
+    ] {
         fs::write(&path, text).unwrap();
         let error = store.load().unwrap_err().to_string();
-        assert!(error.contains("desired.json") && error.contains("move it away"), "{text}: {error}");
+        assert!(
+            error.contains("desired.json") && error.contains("move it away"),
+            "{text}: {error}"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "the file is left as it is");
     }
 }
@@ -74,11 +87,22 @@ fn a_failed_write_leaves_the_old_file() {
     let kept = fs::read(&path).unwrap();
     fs::rename(&path, directory.path().join("kept")).unwrap();
     fs::create_dir(&path).unwrap();
-    let error = store.save(&Desired { epoch: 9, ..Desired::default() }).unwrap_err();
+    let error = store
+        .save(&Desired {
+            epoch: 9,
+            ..Desired::default()
+        })
+        .unwrap_err();
     assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
     assert_eq!(fs::read(directory.path().join("kept")).unwrap(), kept);
     let leftovers = fs::read_dir(directory.path()).unwrap();
-    let leftovers = leftovers.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".writing"));
+    let leftovers = leftovers.filter(|e| {
+        e.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".writing")
+    });
     assert_eq!(leftovers.count(), 0, "nothing half written stays");
 }
 
@@ -104,7 +128,11 @@ fn receipts_are_numbered_and_bounded() {
     assert!(matches!(store.receipt(9), Err(StoreError::NoReceipt { id: 9 })));
     // The thousand-and-first pushes the first out.
     for id in 4..=1_000 {
-        fs::copy(directory.path().join("receipts/00000003.json"), directory.path().join(format!("receipts/{id:08}.json"))).unwrap();
+        fs::copy(
+            directory.path().join("receipts/00000003.json"),
+            directory.path().join(format!("receipts/{id:08}.json")),
+        )
+        .unwrap();
     }
     drop(store);
     let mut store = Store::open(directory.path()).unwrap();

@@ -127,7 +127,7 @@ impl Generator {
     pub fn stop(&mut self) -> Result<LoadReport> {
         drop(self.process.child().stdin.take());
         match self.report("the load ends", STOP_LIMIT)? {
-            Report::Load(report) => Ok(report),
+            Report::Load(report) => Ok(*report),
             Report::Sample(_) => bail!("the generator answered a load with a sample's report"),
         }
     }
@@ -148,7 +148,7 @@ fn listen(stdout: impl Read, heard: &Mutex<Heard>) {
         match event {
             Event::Ready => heard.ready = true,
             Event::Tick(bucket) => heard.buckets.push(bucket),
-            Event::Report(report) => heard.report = Some(*report),
+            Event::Report(report) => heard.report = Some(report),
         }
     }
 }

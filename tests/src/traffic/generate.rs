@@ -29,10 +29,10 @@ pub fn generate(file: &Path) -> Result<()> {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = match &plan.work {
-        Work::Load(work) => Report::Load(runtime.block_on(load::run(&plan, work, stopped, tell))?),
+        Work::Load(work) => Report::Load(Box::new(runtime.block_on(load::run(&plan, work, stopped, tell))?)),
         Work::Sample(work) => Report::Sample(runtime.block_on(sample::run(&plan, work, stopped))),
     };
-    tell(&Event::Report(Box::new(report)));
+    tell(&Event::Report(report));
     Ok(())
 }
 

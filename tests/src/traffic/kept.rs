@@ -105,6 +105,11 @@ fn note(answers: &mut Vec<AnswerRun>, version: &str) {
         run.count += 1;
         run.last_us = now_us;
     } else if answers.len() < RUNS_MAX {
-        answers.push(AnswerRun { version: version.to_owned(), count: 1, first_us: now_us, last_us: now_us });
+        answers.push(AnswerRun {
+            version: version.to_owned(),
+            count: 1,
+            first_us: now_us,
+            last_us: now_us,
+        });
     }
 }

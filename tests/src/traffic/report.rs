@@ -14,7 +14,7 @@ pub enum Event {
     /// A tenth of a second has passed.
     Tick(Bucket),
     /// The run is over.
-    Report(Box<Report>),
+    Report(Report),
 }
 
 /// What ended within one tenth of a second.
@@ -37,7 +37,7 @@ pub struct Bucket {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Report {
     /// Of [`super::Work::Load`].
-    Load(LoadReport),
+    Load(Box<LoadReport>),
     /// Of [`super::Work::Sample`].
     Sample(SampleReport),
 }

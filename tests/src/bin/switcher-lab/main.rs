@@ -1,5 +1,6 @@
 //! `switcher-lab`: the demo and the lab by hand.
 
+mod demo;
 mod generate;
 mod smoke;
 
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Upgrade real nginx under load, through the kernel, and count what is lost
+    Demo(switcher_tests::demo::Options),
     /// One lab, one request before and one after an upgrade
     Smoke(smoke::Arguments),
     /// Remove a lab that was kept, or with no id those that dead processes left
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let result = match verb {
         // The generator ends with its stdin or its parent; it leaves signals as they are.
         Verb::Generate { plan } => generate::run(&plan),
+        Verb::Demo(options) => interrupt::install().and_then(|()| demo::run(&options)),
         Verb::Smoke(arguments) => interrupt::install().and_then(|()| smoke::run(&arguments)),
         Verb::Down { id: Some(id) } => switcher_tests::lab::tear_down(&id),
         Verb::Down { id: None } => {

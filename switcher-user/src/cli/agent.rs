@@ -1,0 +1,59 @@
+//! `switcher agent`.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::End;
+use crate::agent::{self, Options};
+use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
+
+/// Where the data path is pinned unless told otherwise.
+pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf/switcher";
+const STATE_PATH: &str = "/var/lib/switcher";
+const WORKER_THREADS: usize = 2;
+/// The netlink crate warns of each field that is newer than itself, at every look.
+const LOG_DEFAULT: &str = "info,netlink_packet_route=error";
+
+/// What `agent` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the desired state and the receipts are kept.
+    #[arg(long, value_name = "DIR", default_value = STATE_PATH)]
+    state_dir: PathBuf,
+    /// Where programs, maps and links are pinned (bpffs is mounted there if it is not yet).
+    #[arg(long, value_name = "DIR", default_value = BPFFS_PATH)]
+    bpffs: PathBuf,
+    /// The socket that is served.
+    #[arg(long, value_name = "PATH", default_value = SOCKET_PATH)]
+    socket: PathBuf,
+    /// An interface where clients come in; again for more [default: those of the default routes].
+    #[arg(long = "interface", value_name = "IF")]
+    interfaces: Vec<String>,
+}
+
+/// Runs the agent until it is told to stop.
+pub(super) fn run(args: Args) -> End {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let options = Options {
+        state_dir: args.state_dir,
+        bpffs: args.bpffs,
+        socket: args.socket,
+        interfaces: args.interfaces,
+    };
+    let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| failed(&error))?;
+    let ended = runtime.block_on(agent::run(options)).map_err(|error| failed(&error));
+    runtime.shutdown_background();
+    ended.map(|()| 0)
+}

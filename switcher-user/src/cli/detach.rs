@@ -1,0 +1,52 @@
+//! `switcher detach`.
+
+use std::path::PathBuf;
+
+use hyper::Method;
+
+use super::End;
+use super::agent::BPFFS_PATH;
+use super::client::Client;
+use super::printer::Printer;
+use super::wait::WaitArgs;
+use crate::api::{ApiError, DetachedDocument, ErrorCode, SCHEMA};
+use crate::kernel::Datapath;
+
+/// What `detach` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the data path is pinned; for when no agent runs.
+    #[arg(long, value_name = "DIR", default_value = BPFFS_PATH)]
+    bpffs: PathBuf,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
+    let by_agent = client
+        .change::<DetachedDocument>(Method::POST, "/v1/detach", &(), args.wait.timeout)
+        .await;
+    let (document, who) = match by_agent {
+        Ok(document) => (document, "the agent, which then stopped"),
+        Err(error) if error.code == ErrorCode::NoAgent => (directly(&args.bpffs)?, "this command, as no agent runs"),
+        Err(error) => return Err(error),
+    };
+    let text = if document.removed.is_empty() {
+        "nothing was attached".to_owned()
+    } else {
+        format!(
+            "{}\n\nremoved by {who}: packets pass as if Switcher had never been; flows that were rewritten end\n",
+            document.removed.join("\n")
+        )
+    };
+    printer.result(&document, &text);
+    Ok(0)
+}
+
+fn directly(bpffs: &std::path::Path) -> Result<DetachedDocument, ApiError> {
+    let removed = Datapath::detach(bpffs).map_err(|error| ApiError::new(ErrorCode::Unknown, error.to_string()))?;
+    Ok(DetachedDocument {
+        schema: SCHEMA,
+        removed,
+    })
+}

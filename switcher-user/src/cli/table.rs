@@ -1,0 +1,147 @@
+//! Lists and status as text.
+
+use std::fmt::Write as _;
+
+use crate::api::{AliasStatus, AliasesDocument, ReceiptsDocument, SetStatus, StatusDocument};
+use crate::plan::weights_text;
+
+/// The aliases, one a line.
+pub(super) fn aliases_table(document: &AliasesDocument) -> String {
+    if document.aliases.is_empty() {
+        return "no aliases; make one with: switcher apply -f FILE, or switcher alias put".to_owned();
+    }
+    let mut table = String::new();
+    for alias in &document.aliases {
+        let listen: Vec<String> = alias.listen.iter().map(ToString::to_string).collect();
+        let owner = alias
+            .stack
+            .as_ref()
+            .map(|stack| format!(" (stack {stack})"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            table,
+            "{:<20} {}  split {}  path {}{owner}",
+            alias.name,
+            listen.join(" "),
+            weights_text(&alias.split),
+            alias.path.text()
+        );
+    }
+    table
+}
+
+/// The receipts, one a line.
+pub(super) fn receipts_table(document: &ReceiptsDocument) -> String {
+    if document.receipts.is_empty() {
+        return "no receipts: nothing was switched yet".to_owned();
+    }
+    let mut table = String::new();
+    for receipt in &document.receipts {
+        let _ = writeln!(table, "{:>6}  {}  {}", receipt.id, receipt.started_at, receipt.message);
+    }
+    table
+}
+
+/// Everything, for people.
+pub(super) fn status_table(status: &StatusDocument) -> String {
+    let mut table = String::new();
+    let attached: Vec<String> = status
+        .attached
+        .iter()
+        .map(|one| format!("{} ({})", one.interface, one.role))
+        .collect();
+    let _ = writeln!(
+        table,
+        "agent        {} (pid {}), epoch {}",
+        status.version, status.pid, status.epoch
+    );
+    let _ = writeln!(
+        table,
+        "attached     {}",
+        if attached.is_empty() {
+            "nothing".to_owned()
+        } else {
+            attached.join(", ")
+        }
+    );
+    let flows = &status.flow_table.flows;
+    let _ = writeln!(
+        table,
+        "flows        {} pending, {} established, {} closing, of {}; {} never pinned",
+        flows.pending, flows.established, flows.closing, status.flow_table.capacity, status.unpinned_flows
+    );
+    for sentence in &status.firewall {
+        let _ = writeln!(table, "firewall     {sentence}");
+    }
+    for note in &status.notes {
+        let _ = writeln!(table, "note         {note}");
+    }
+    for alias in &status.aliases {
+        alias_lines(&mut table, alias);
+    }
+    let counted: Vec<_> = status.reasons.iter().filter(|one| one.packets > 0).collect();
+    if !counted.is_empty() {
+        let _ = writeln!(table, "\npackets by verdict");
+    }
+    for one in counted {
+        let _ = writeln!(table, "  {:<32} {:>14}", one.reason, one.packets);
+    }
+    table
+}
+
+fn alias_lines(table: &mut String, alias: &AliasStatus) {
+    let listen: Vec<String> = alias.listen.iter().map(ToString::to_string).collect();
+    let owner = alias
+        .stack
+        .as_ref()
+        .map(|stack| format!(", stack {stack}"))
+        .unwrap_or_default();
+    let _ = writeln!(
+        table,
+        "\n{}  {}  path {}{owner}",
+        alias.name,
+        listen.join(" "),
+        alias.path.text()
+    );
+    if let Some(running) = &alias.running {
+        let _ = writeln!(table, "  running: {running}");
+    }
+    if let Some(previous) = &alias.previous {
+        let _ = writeln!(table, "  rollback goes to {}", weights_text(previous));
+    }
+    if alias.sets.is_empty() {
+        let _ = writeln!(
+            table,
+            "  no sets; make one with: switcher set put {} SET --backend ADDR:PORT",
+            alias.name
+        );
+        return;
+    }
+    let _ = writeln!(
+        table,
+        "  {:<16} {:>6} {:>7} {:>8} {:>12} {:>12} {:>8} {:>7}",
+        "set", "weight", "share", "pending", "established", "new flows", "refused", "resets"
+    );
+    for set in &alias.sets {
+        set_lines(table, set);
+    }
+}
+
+fn set_lines(table: &mut String, set: &SetStatus) {
+    let counters = &set.counters;
+    let _ = writeln!(
+        table,
+        "  {:<16} {:>6} {:>6.1}% {:>8} {:>12} {:>12} {:>8} {:>7}",
+        set.name,
+        set.weight,
+        set.share * 100.0,
+        set.flows.pending,
+        set.flows.established,
+        counters.flows_opened,
+        counters.flows_refused,
+        counters.flows_reset_by_client + counters.flows_reset_by_backend,
+    );
+    for backend in &set.backends {
+        let _ = writeln!(table, "    {:<22} {}: {}", backend.address, backend.path, backend.why);
+    }
+}

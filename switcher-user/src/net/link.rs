@@ -1,0 +1,103 @@
+//! The interfaces of this namespace.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt as _;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+
+use super::{Interface, NetError, ask};
+
+/// An interface, and what decides whether packets may be redirected into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// What the agent sees.
+    pub interface: Interface,
+    /// A veth whose peer is in another network namespace.
+    pub veth_to_other_namespace: bool,
+    /// Part of a bridge, bond or VRF, which has its own word on where packets go.
+    pub enslaved: bool,
+}
+
+/// All interfaces by index.
+pub(super) async fn all(handle: &Handle) -> Result<BTreeMap<u32, Link>, NetError> {
+    let what = "the interfaces";
+    let ask = async {
+        handle
+            .link()
+            .get()
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|e| ask::refused(what, &e))
+    };
+    let links = ask::bounded(what, ask).await?;
+    let mut links: BTreeMap<u32, Link> = links
+        .iter()
+        .map(|message| (message.header.index, read(message)))
+        .collect();
+    let what = "the addresses";
+    let ask = async {
+        handle
+            .address()
+            .get()
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|e| ask::refused(what, &e))
+    };
+    for message in ask::bounded(what, ask).await? {
+        if let (Some(link), Some(address)) = (links.get_mut(&message.header.index), own_address(&message)) {
+            link.interface.addresses.push(address);
+        }
+    }
+    for link in links.values_mut() {
+        link.interface.addresses.sort_unstable();
+        link.interface.addresses.dedup();
+    }
+    Ok(links)
+}
+
+fn read(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        interface: Interface {
+            name: String::new(),
+            ifindex: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            loopback: message.header.flags.contains(LinkFlags::Loopback),
+            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            addresses: Vec::new(),
+        },
+        veth_to_other_namespace: false,
+        enslaved: false,
+    };
+    let (mut veth, mut peer_elsewhere) = (false, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.interface.name.clone_from(name),
+            LinkAttribute::LinkInfo(infos) => veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth)),
+            // The kernel names the other end's namespace only if it is another one.
+            LinkAttribute::LinkNetNsId(_) => peer_elsewhere = true,
+            LinkAttribute::Controller(index) => link.enslaved = *index != 0,
+            _ => {}
+        }
+    }
+    link.veth_to_other_namespace = veth && peer_elsewhere;
+    link
+}
+
+/// The interface's own address: on a point-to-point link `Address` is the other end's.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}

@@ -1,0 +1,255 @@
+//! Every check holds on a sound run, and each fails alone when its own thing is wrong.
+
+use serde_json::json;
+
+use super::*;
+use crate::demo::accounts::Logged;
+use crate::lab::LogEntry;
+use crate::traffic::AnswerRun;
+
+/// A run with one request on each kept-alive connection before the first switch and after the last.
+struct Sound {
+    load: LoadReport,
+    share: SampleReport,
+    quiet: QuietTimes,
+    switches: Vec<Switch>,
+    drained: Switch,
+    accounts: Accounts,
+}
+
+fn switch(command: &str, serving: &[&'static str], exit_code: i32, left: Option<u64>, at_us: u64) -> Switch {
+    Switch {
+        command: command.to_owned(),
+        serving: serving.to_vec(),
+        exit_code,
+        took_ms: 10.0,
+        began_us: at_us,
+        ended_us: at_us + 10,
+        flows_left: left,
+        syns_at_old: (serving.len() == 1).then_some(0),
+        receipt: json!({
+            "epoch_after": at_us, "unpinned_flows": 0, "last_new_flows": [{"before_flip_end": true}],
+        }),
+    }
+}
+
+fn transfer(id: &str) -> TransferReport {
+    TransferReport {
+        id: id.to_owned(),
+        local: None,
+        version: Some("v1".to_owned()),
+        bytes: TRANSFER_BYTES,
+        began_us: 1,
+        ended_us: 999,
+        failure: None,
+    }
+}
+
+fn sound_share() -> SampleReport {
+    let half = u64::from(SAMPLE) / 2;
+    SampleReport {
+        run: "share".to_owned(),
+        connections: u64::from(SAMPLE),
+        answers: [("v1".to_owned(), half), ("v2".to_owned(), half)].into(),
+        ..SampleReport::default()
+    }
+}
+
+fn sound() -> Sound {
+    let local = |number: usize| SocketAddr::from(([10, 200, 0, 1], 5000 + u16::try_from(number).unwrap()));
+    let kept = |number: usize| KeptReport {
+        local: local(number),
+        target: SocketAddr::from(([198, 51, 100, 10], 80)),
+        answers: vec![AnswerRun {
+            version: "v1".to_owned(),
+            count: 2,
+            first_us: 1,
+            last_us: 999,
+        }],
+        ended: None,
+    };
+    let entry = |number: usize, request: u64| LogEntry {
+        id: format!("load-{}", number as u64 * 2 + request),
+        remote: local(number),
+        connection: number as u64,
+        request_of_connection: request,
+        status: 200,
+        request_bytes: 100,
+    };
+    let due = 2 * KEPT_ALIVE as u64;
+    let load = LoadReport {
+        run: "load".to_owned(),
+        due,
+        ok: due,
+        kept_alive: (0..KEPT_ALIVE).map(kept).collect(),
+        upload: Some(transfer("load-upload")),
+        download: Some(transfer("load-download")),
+        ..LoadReport::default()
+    };
+    let share = sound_share();
+    let ids = (0..due)
+        .map(|n| format!("load-{n}"))
+        .chain((0..share.connections).map(|n| format!("share-{n}")));
+    let ids = ids.chain(["load-upload".to_owned(), "load-download".to_owned()]);
+    let accounts = Accounts {
+        logged: ids.map(|id| (id, Logged { times: 1, successes: 1 })).collect(),
+        v1_log: (0..KEPT_ALIVE).flat_map(|n| [entry(n, 0), entry(n, 1)]).collect(),
+        syns: [500, 500],
+        resets: 0,
+        missed: 0,
+        upload_fault: None,
+    };
+    Sound {
+        load,
+        share,
+        quiet: QuietTimes {
+            upgrades: 20,
+            median_ms: 10.0,
+            max_ms: 90.0,
+        },
+        switches: vec![
+            switch("switcher apply -f shop-canary.yaml", &["v1", "v2"], 0, None, 100),
+            switch(
+                "switcher upgrade web --from v1 --to v2",
+                &["v2"],
+                4,
+                Some(KEPT_ALIVE as u64),
+                200,
+            ),
+            switch("switcher rollback web", &["v1", "v2"], 0, None, 300),
+        ],
+        drained: switch("switcher upgrade web --to v1", &["v1"], 0, Some(0), 400),
+        accounts,
+    }
+}
+
+/// The names of the checks that fail.
+fn failing(run: &Sound) -> Vec<&'static str> {
+    let checks = judge(&Findings {
+        load: &run.load,
+        share: &run.share,
+        quiet: &run.quiet,
+        switches: &run.switches,
+        drained: &run.drained,
+        accounts: &run.accounts,
+    });
+    checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| check.name)
+        .collect()
+}
+
+#[test]
+fn a_sound_run_holds() {
+    assert!(failing(&sound()).is_empty(), "{:?}", failing(&sound()));
+}
+
+type Fault = fn(&mut Sound);
+
+/// A check, and one thing that makes it alone fail.
+const FAULTS: &[(&str, Fault)] = &[
+    ("every request ended exactly once", |run| run.load.ok -= 1),
+    ("no request failed or was late", |run| {
+        (run.load.ok, run.load.failed) = (run.load.ok - 1, 1)
+    }),
+    ("no request failed or was late", |run| {
+        (run.load.ok, run.load.late) = (run.load.ok - 1, 1)
+    }),
+    ("no connection was reset", |run| run.load.resets = 1),
+    ("no connection was reset", |run| run.accounts.resets = 1),
+    ("no connection was reset", |run| run.accounts.missed = 1),
+    ("nginx's logs hold each id exactly once", |run| {
+        run.accounts
+            .logged
+            .insert("load-7".to_owned(), Logged { times: 2, successes: 2 });
+    }),
+    ("nginx's logs hold each id exactly once", |run| {
+        run.accounts
+            .logged
+            .insert("load-7".to_owned(), Logged { times: 1, successes: 0 });
+    }),
+    ("nginx's logs hold each id exactly once", |run| {
+        run.accounts.logged.retain(|id, _| id != "share-9999")
+    }),
+    ("nginx's logs hold each id exactly once", |run| {
+        run.accounts
+            .logged
+            .insert("stranger".to_owned(), Logged { times: 1, successes: 1 });
+    }),
+    ("kept-alive connections stay", |run| {
+        run.load.kept_alive[5].answers[0].version = "v2".to_owned()
+    }),
+    ("kept-alive connections stay", |run| {
+        run.load.kept_alive[5].answers[0].first_us = 150
+    }),
+    ("kept-alive connections stay", |run| {
+        run.load.kept_alive[5].answers[0].last_us = 305
+    }),
+    ("kept-alive connections stay", |run| {
+        run.load.kept_alive[5].ended = Some("reset".to_owned())
+    }),
+    ("kept-alive connections stay", |run| drop(run.load.kept_alive.pop())),
+    ("kept-alive connections stay", |run| {
+        run.accounts.v1_log[11].connection = 999
+    }),
+    ("kept-alive connections stay", |run| {
+        run.accounts.v1_log[11].remote.set_port(1)
+    }),
+    ("the upload is whole", |run| {
+        run.accounts.upload_fault = Some("byte 7".to_owned())
+    }),
+    ("the upload is whole", |run| {
+        run.load.upload.as_mut().unwrap().ended_us = 305
+    }),
+    ("the download is whole", |run| {
+        run.load.download.as_mut().unwrap().failure = Some("byte 7".to_owned())
+    }),
+    ("the download is whole", |run| {
+        run.load.download.as_mut().unwrap().bytes -= 1
+    }),
+    ("50/50 is 50/50", |run| {
+        run.share.answers = [("v1".to_owned(), 4799), ("v2".to_owned(), 5201)].into();
+    }),
+    ("50/50 is 50/50", |run| {
+        *run.share.answers.entry("v1".to_owned()).or_default() -= 1
+    }),
+    ("a switch is final when the command returns", |run| {
+        run.switches[1].syns_at_old = Some(1)
+    }),
+    ("a switch is final when the command returns", |run| {
+        run.accounts.syns[0] = 0
+    }),
+    ("exit codes say what is left", |run| run.switches[1].exit_code = 0),
+    ("exit codes say what is left", |run| {
+        run.switches[1].flows_left = Some(KEPT_ALIVE as u64 - 1)
+    }),
+    ("exit codes say what is left", |run| run.switches[2].exit_code = 4),
+    ("with nobody connected the upgrade says 0", |run| {
+        run.drained.exit_code = 4
+    }),
+    ("with nobody connected the upgrade says 0", |run| {
+        run.drained.flows_left = None
+    }),
+    ("the command is quick with no flow to drain", |run| {
+        run.quiet.median_ms = 50.0
+    }),
+    ("the receipts agree", |run| {
+        run.switches[2].receipt["epoch_after"] = json!(200)
+    }),
+    ("the receipts agree", |run| {
+        run.switches[1].receipt["unpinned_flows"] = json!(1)
+    }),
+    ("the receipts agree", |run| {
+        run.switches[1].receipt["last_new_flows"] = json!([{"before_flip_end": false}]);
+    }),
+];
+
+#[test]
+fn each_fault_is_found_by_its_own_check() {
+    for (number, (name, fault)) in FAULTS.iter().enumerate() {
+        let mut run = sound();
+        fault(&mut run);
+        assert_eq!(failing(&run), [*name], "fault {number}");
+    }
+}

@@ -1,0 +1,155 @@
+//! All that runs in the demo, in the order in which it has to end.
+
+use anyhow::{Result, ensure};
+
+use super::console::Console;
+use super::{Options, Path};
+use crate::binaries;
+use crate::lab::{
+    Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, LISTENER_V4, LISTENER_V6, Lab, Nginx, RST_FILTER, SYN_FILTER,
+};
+use crate::traffic::{Generator, LoadPlan, Plan, SamplePlan, Sources, TransferPlan, Work};
+
+/// Kept-alive connections, opened before the first switch.
+pub(super) const KEPT_ALIVE: usize = 64;
+/// The length of the upload and of the download.
+pub(super) const TRANSFER_BYTES: u64 = 50 << 20;
+/// The upload's seed.
+pub(super) const UPLOAD_SEED: u64 = 0x75_70;
+/// The download's seed.
+pub(super) const DOWNLOAD_SEED: u64 = 0x64_6f_77_6e;
+/// New connections that a share is measured over.
+pub(super) const SAMPLE: u32 = 10_000;
+/// The load ends by itself after this, should nobody stop it.
+const LOAD_SECONDS_MAX: u32 = 1800;
+
+/// The lab and what runs in it. Fields are dropped in this order: the lab last.
+pub(super) struct Stage {
+    pub agent: Agent,
+    pub v1: Nginx,
+    pub v2: Nginx,
+    pub lab: Lab,
+}
+
+/// The captures of a run.
+pub(super) struct Captures {
+    /// SYNs on v1's own device.
+    pub v1_syns: Capture,
+    /// SYNs on v2's own device.
+    pub v2_syns: Capture,
+    /// Resets on the client's device, either way.
+    pub client_resets: Capture,
+}
+
+impl Stage {
+    /// Builds the lab and starts both versions and the agent.
+    pub fn set(options: &Options, console: &mut Console) -> Result<Self> {
+        let lab = Lab::build(options.keep)?;
+        let v1 = Nginx::start(&lab, lab.v1(), "v1")?;
+        let v2 = Nginx::start(&lab, lab.v2(), "v2")?;
+        v1.publish("big", TRANSFER_BYTES, DOWNLOAD_SEED)?;
+        let agent = Agent::start(&lab)?;
+        console.line(format!(
+            "Lab swt-{}: namespaces client, host, v1, v2; nginx as v1 and as v2; the agent on host, path {}.",
+            lab.id(),
+            options.path
+        ));
+        Ok(Self { agent, v1, v2, lab })
+    }
+
+    pub fn capture(&self) -> Result<Captures> {
+        Ok(Captures {
+            v1_syns: Capture::start(self.lab.v1(), "eth0", SYN_FILTER)?,
+            v2_syns: Capture::start(self.lab.v2(), "eth0", SYN_FILTER)?,
+            client_resets: Capture::start(self.lab.client(), "eth0", RST_FILTER)?,
+        })
+    }
+
+    /// Starts the load; `seconds` is about how long the switches take, so that both transfers outlast them.
+    pub fn load(&self, options: &Options, seconds: u64) -> Result<Generator> {
+        let transfer = |path: &str, seed| TransferPlan {
+            path: path.to_owned(),
+            bytes: TRANSFER_BYTES,
+            pace_bytes_per_s: TRANSFER_BYTES / (seconds * 3).max(30),
+            seed,
+        };
+        let work = Work::Load(LoadPlan {
+            rate_per_s: options.rate,
+            seconds_max: LOAD_SECONDS_MAX,
+            kept_alive: KEPT_ALIVE,
+            upload: Some(transfer("/uploads/big", UPLOAD_SEED)),
+            download: Some(transfer("/files/big", DOWNLOAD_SEED)),
+        });
+        Generator::load(&self.lab, &plan("load", work)?)
+    }
+
+    /// Measures who answers new connections.
+    pub fn sample(&self) -> Result<crate::traffic::SampleReport> {
+        let work = Work::Sample(SamplePlan {
+            connections: SAMPLE,
+            concurrency: 32,
+        });
+        Generator::sample(&self.lab, &plan("share", work)?)
+    }
+
+    /// Leaves everything up and says how to play with it.
+    pub fn leave(mut self, console: &mut Console) -> Result<()> {
+        self.lab.leave()?;
+        self.agent.leave();
+        self.v1.leave();
+        self.v2.leave();
+        let id = self.lab.id();
+        let switcher = binaries::switcher()?;
+        let lab = binaries::switcher_lab()?;
+        let client = format!("nsenter --net=/run/netns/swt-{id}-client");
+        for line in [
+            String::new(),
+            format!("The lab swt-{id} stays up. Play with it:"),
+            format!("  export SWITCHER_HOST=unix://{}", self.agent.socket().display()),
+            format!("  {} status", switcher.display()),
+            format!("  {client} curl -s http://{LISTENER_V4}/"),
+            format!("  {client} curl -sg http://{LISTENER_V6}/"),
+            format!("  {} upgrade web --to v2", switcher.display()),
+            format!("  {} rollback web", switcher.display()),
+            format!("  {} down {id}     (removes the lab)", lab.display()),
+        ] {
+            console.line(line);
+        }
+        Ok(())
+    }
+
+    /// The kernel's own word for the way of each backend's flows must be the one asked for.
+    pub fn check_path(&self, path: Path) -> Result<Vec<String>> {
+        let status = self.agent.cli(&["status", "--json"])?.expect_code(&[0])?;
+        let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
+        let mut paths: Vec<String> = status["aliases"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|alias| alias["sets"].as_array().into_iter().flatten())
+            .flat_map(|set| set["backends"].as_array().into_iter().flatten())
+            .filter_map(|backend| backend["path"].as_str().map(str::to_owned))
+            .collect();
+        ensure!(!paths.is_empty(), "status --json names no backend's path: {status}");
+        paths.sort_unstable();
+        paths.dedup();
+        let wanted = path.to_string();
+        ensure!(
+            path == Path::Auto || paths == [wanted],
+            "path {path} was asked for, status says {paths:?}"
+        );
+        Ok(paths)
+    }
+}
+
+fn plan(run: &str, work: Work) -> Result<Plan> {
+    Ok(Plan {
+        run: run.to_owned(),
+        targets: vec![LISTENER_V4.parse()?, LISTENER_V6.parse()?],
+        sources: Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: Some(CLIENT_POOL_V6),
+        },
+        work,
+    })
+}

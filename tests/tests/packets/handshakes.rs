@@ -1,0 +1,119 @@
+//! What opens a flow, what keeps it, and what cannot move it (I2, I3, I8).
+
+use switcher_ebpf::reason::Reason;
+use switcher_user::image::{ImagePlan, Path};
+use switcher_user::kernel::{FlowState, SetCounters};
+
+use crate::bench::{Bench, Hook, alias, backend, passed, shop};
+use crate::frames::tcp;
+
+const CLIENT: &str = "203.0.113.7:40000";
+const LISTENER: &str = "198.51.100.10:80";
+const V1: &str = "10.1.0.2:8080";
+const V2: &str = "10.1.1.2:8080";
+
+/// The next version: the same listener, another backend.
+fn next(epoch: u64) -> ImagePlan {
+    let v2 = vec![backend(9, "10.1.1.2", 8080, Path::Stack)];
+    ImagePlan { epoch, aliases: vec![alias(1, &["198.51.100.10:80/tcp"], 11, v2)] }
+}
+
+/// A SYN, its answer, and the client's ACK: an established flow. The client's next byte is 1001, the backend's 7001.
+pub fn handshake(bench: &mut Bench) {
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    bench.run(Hook::Egress, &tcp(V1, CLIENT, "SA").seq(7_000).ack(1_001).frame());
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_001).frame());
+}
+
+fn states(bench: &mut Bench) -> Vec<FlowState> {
+    let mut states = Vec::new();
+    bench.kernel().for_each_flow(&mut |flow| states.push(flow.state)).unwrap();
+    states
+}
+
+fn goes_to(bench: &mut Bench, flags: &'static str, backend: &str, reason: Reason) {
+    let packet = tcp(CLIENT, LISTENER, flags).seq(1_001).ack(if flags.contains('A') { 7_001 } else { 0 });
+    let outcome = bench.run(Hook::Ingress, &packet.frame());
+    assert_eq!(outcome, passed(reason, packet.sent_to(backend).frame()));
+}
+
+#[test]
+fn a_handshake_is_pending_until_the_clients_right_ack() {
+    let mut bench = Bench::new(&shop(1));
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    assert_eq!(states(&mut bench), [FlowState::Pending]);
+    // Before the backend has answered, and with a wrong number, an ACK completes nothing.
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(0).frame());
+    bench.run(Hook::Egress, &tcp(V1, CLIENT, "SA").seq(7_000).ack(1_001).frame());
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_000).frame());
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_002).frame());
+    assert_eq!(states(&mut bench), [FlowState::Pending]);
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_001).frame());
+    assert_eq!(states(&mut bench), [FlowState::Established]);
+    let counters = bench.counters(10);
+    assert_eq!((counters.flows_opened, counters.flows_established), (1, 1));
+    assert_eq!((counters.packets_in, counters.packets_out), (5, 1));
+}
+
+#[test]
+fn an_established_flow_stays_where_it_is_across_epochs() {
+    let mut bench = Bench::new(&shop(1));
+    handshake(&mut bench);
+    for epoch in 2..6 {
+        bench.install(&next(epoch));
+        goes_to(&mut bench, "A", V1, Reason::ForwardStack);
+        let answer = tcp(V1, CLIENT, "A").seq(7_001).ack(1_001);
+        let back = bench.run(Hook::Egress, &answer.frame());
+        assert_eq!(back, passed(Reason::ReplyStack, answer.sent_from(LISTENER).frame()));
+    }
+}
+
+#[test]
+fn a_kept_flow_outlives_its_set_and_its_listener() {
+    let mut bench = Bench::new(&shop(1));
+    handshake(&mut bench);
+    bench.install(&ImagePlan { epoch: 2, aliases: vec![] });
+    goes_to(&mut bench, "A", V1, Reason::ForwardStack);
+}
+
+#[test]
+fn a_syn_does_not_move_an_established_flow() {
+    let mut bench = Bench::new(&shop(1));
+    handshake(&mut bench);
+    bench.install(&next(2));
+    goes_to(&mut bench, "S", V1, Reason::ForwardStack);
+    assert_eq!(states(&mut bench), [FlowState::Established]);
+    assert_eq!(bench.counters(11), SetCounters::default());
+}
+
+#[test]
+fn a_repeated_syn_keeps_its_backend_within_one_epoch() {
+    let mut bench = Bench::new(&shop(1));
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    goes_to(&mut bench, "S", V1, Reason::ForwardStack);
+    assert_eq!(bench.counters(10).flows_opened, 1);
+}
+
+#[test]
+fn a_pending_syn_of_an_older_epoch_is_decided_again() {
+    let mut bench = Bench::new(&shop(1));
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    bench.install(&next(2));
+    goes_to(&mut bench, "S", V2, Reason::OpenedStack);
+    assert_eq!(bench.counters(11).flows_opened, 1);
+}
+
+#[test]
+fn new_flows_follow_the_new_image() {
+    let mut bench = Bench::new(&shop(1));
+    bench.install(&next(2));
+    goes_to(&mut bench, "S", V2, Reason::OpenedStack);
+    assert_eq!(bench.counters(10), SetCounters::default());
+}
+
+#[test]
+fn an_image_that_nobody_installed_passes_everything() {
+    let mut bench = Bench::new(&ImagePlan { epoch: 1, aliases: vec![] });
+    let syn = tcp(CLIENT, LISTENER, "S").frame();
+    assert_eq!(bench.run(Hook::Ingress, &syn), passed(Reason::NoListener, syn.clone()));
+}

@@ -1,0 +1,10 @@
+//! The table of packets: every row is run by the kernel (BPF_PROG_TEST_RUN) and natively, and both must give the packet
+//! that etherparse builds, with the same reason. Needs root; fails without it.
+
+mod bench;
+mod connections;
+mod frames;
+mod handshakes;
+mod not_ours;
+mod race;
+mod rewriting;
