@@ -2,7 +2,10 @@
 //!
 //! Needs root, `ip` (iproute2) and `nft` (nftables); without them the tests fail, they never skip.
 
-#![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test, helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed step is a failed test, helpers included"
+)]
 
 use std::fs::File;
 use std::net::IpAddr;

@@ -138,7 +138,7 @@ impl Capture {
             .lines()
             .find_map(|line| line.split_once(" packets dropped by kernel"))
             .and_then(|(count, _)| count.trim().parse().ok())
-            .with_context(|| format!("tcpdump's last words have no count of missed packets: {said}"))?;
+            .with_context(|| format!("tcpdump's last words have no count of missed packets: {}", said.trim()))?;
         let packets = std::mem::take(&mut *self.packets.lock().unwrap_or_else(PoisonError::into_inner));
         if packets.len() >= PACKETS_MAX {
             bail!("a capture saw {PACKETS_MAX} packets or more; its bound is too low for this run");

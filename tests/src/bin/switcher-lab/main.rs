@@ -28,7 +28,7 @@ enum Verb {
     Smoke(smoke::Arguments),
     /// Remove a lab that was kept, or with no id those that dead processes left
     Down {
-        /// The lab's id, as in swt-ID-host
+        /// The lab's id, as in swt-ID
         id: Option<String>,
     },
     /// The traffic generator, started by the lab inside the client's namespace
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Verb::Generate { plan } => generate::run(&plan),
         Verb::Demo(options) => interrupt::install().and_then(|()| demo::run(&options)),
         Verb::Smoke(arguments) => interrupt::install().and_then(|()| smoke::run(&arguments)),
-        Verb::Down { id: Some(id) } => switcher_tests::lab::tear_down(&id),
+        Verb::Down { id: Some(id) } => switcher_tests::lab::tear_down(id.trim_start_matches("swt-")),
         Verb::Down { id: None } => {
             switcher_tests::lab::sweep();
             Ok(())

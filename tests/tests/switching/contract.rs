@@ -1,0 +1,131 @@
+//! What deploy jobs depend on: exit codes and what is final when a command returns.
+
+use std::time::Duration;
+
+use switcher_tests::lab::{Capture, LISTENER_V4, SYN_FILTER};
+
+use crate::ground::{Ground, Kept};
+
+#[test]
+fn an_upgrade_with_nothing_to_drain_exits_0_and_again_there_is_nothing_to_do() {
+    let ground = Ground::new("auto");
+    let receipt = ground.json("upgrade web --to v2 --json");
+    assert_eq!(receipt["schema"], 1);
+    let epoch = ground.epoch();
+    ground.expect("upgrade web --to v2", 0);
+    assert_eq!(ground.epoch(), epoch, "nothing to do is nothing done");
+    let list = ground.json("receipt ls --json");
+    assert_eq!(list["schema"], 1);
+}
+
+#[test]
+fn when_the_command_returns_no_syn_reaches_the_old_set() {
+    let ground = Ground::new("bypass");
+    for _ in 0..50 {
+        assert_eq!(ground.answers()[0], "v1");
+    }
+    ground.expect("upgrade web --to v2 --drain-timeout 5s", 0);
+    let capture = Capture::start(ground.lab.v1(), "eth0", SYN_FILTER).unwrap();
+    for _ in 0..100 {
+        assert_eq!(ground.answers(), ["v2", "v2"]);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(capture.stop().unwrap().packets.len(), 0);
+}
+
+#[test]
+fn a_drain_waits_for_the_last_flow() {
+    let ground = Ground::new("bypass");
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    kept.ask();
+    let begun = std::time::Instant::now();
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        drop(kept);
+    });
+    ground.expect("upgrade web --to v2 --drain-timeout 20s", 0);
+    assert!((2..10).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    ends.join().unwrap();
+}
+
+#[test]
+fn refusals_have_their_codes_and_change_nothing() {
+    let ground = Ground::new("auto");
+    let epoch = ground.epoch();
+    for (line, code) in [
+        ("upgrade nosuch --to v2", 1),
+        ("upgrade web --to nosuch", 1),
+        ("split nosuch v1=1", 1),
+        ("rollback nosuch", 1),
+        ("alias rm nosuch", 1),
+        ("set rm web nosuch", 1),
+        ("set rm web v1", 1),
+        ("receipt show 999", 1),
+        ("split web v1=-1", 2),
+        ("split web v1=1001", 2),
+        ("split web v1=0 v2=0", 2),
+        ("set put web v3 --backend nohost", 2),
+        ("set put web v3 --backend 127.0.0.1:80", 2),
+        ("alias put other --listen 198.51.100.10:80/tcp", 2),
+        ("alias put other --listen 198.51.100.10:81", 2),
+        ("alias put other --listen 198.51.100.10:81/sctp", 2),
+        ("upgrade web --to v2 --steps 5,50", 2),
+        ("upgrade web --to v2 --check true", 2),
+        ("hold web", 2),
+        ("apply -f /nonexistent.yaml", 2),
+    ] {
+        let outcome = ground.cli(line);
+        assert_eq!(outcome.code, code, "{line}: {}{}", outcome.stdout, outcome.stderr);
+        assert!(!outcome.stderr.trim().is_empty(), "{line} says why");
+    }
+    assert_eq!(ground.epoch(), epoch);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn an_upgrade_from_several_sets_names_them() {
+    let ground = Ground::new("auto");
+    ground.expect("split web v1=50 v2=50", 0);
+    ground.expect("set put web v3 --backend 10.1.1.2:8080 --backend [fd00:1::2]:8080", 0);
+    let outcome = ground.expect("upgrade web --to v3", 2);
+    assert!(outcome.stderr.contains("v1") && outcome.stderr.contains("v2"), "{}", outcome.stderr);
+    ground.expect("upgrade web --to v3 --from v1", 0);
+}
+
+#[test]
+fn several_aliases_change_in_one_epoch() {
+    let ground = Ground::new("auto");
+    ground.expect("alias put admin --listen 198.51.100.11:80/tcp", 0);
+    ground.expect("set put admin v1 --backend 10.1.0.2:8080", 0);
+    ground.expect("set put admin v2 --backend 10.1.1.2:8080", 0);
+    ground.expect("split admin v1=100", 0);
+    let epoch = ground.epoch();
+    ground.expect("upgrade web admin --to v2", 0);
+    assert_eq!(ground.epoch(), epoch + 1);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+    assert_eq!(ground.get("http://198.51.100.11/"), "v2");
+}
+
+#[test]
+fn without_an_agent_the_code_is_5() {
+    let mut ground = Ground::new("auto");
+    ground.agent.stop().unwrap();
+    ground.expect("upgrade web --to v2", 5);
+    ground.expect("status", 5);
+    // The data path needs none (I4).
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn detach_leaves_the_host_as_it_was() {
+    let ground = Ground::new("bypass");
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    ground.expect("detach", 0);
+    let left = ground.lab.host().run(&["tc", "filter", "show", "dev", "client", "ingress"]).unwrap();
+    assert_eq!(left.stdout.trim(), "");
+    let pins = std::fs::read_dir(ground.lab.dir().join("bpffs/switcher")).into_iter().flatten().count();
+    assert_eq!(pins, 0, "pins are left");
+    let refused =
+        ground.lab.client().run(&["curl", "-sS", "--max-time", "1", "http://198.51.100.10/"]).unwrap();
+    assert_ne!(refused.code, 0);
+}
