@@ -25,11 +25,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Scope::All)?;
     let repo = Repo::find()?;
-    build::ensure(&repo, Profile::Release)?;
     let wants_help = args.args.iter().any(|arg| arg == "--help" || arg == "-h");
+    // Before the build, which takes minutes the first time: a password is asked for while the person is there.
     if !wants_help {
         root::require("The demo")?;
     }
+    build::ensure(&repo, Profile::Release)?;
     let lab = repo.binary("release", "switcher-lab");
     let mut words = if wants_help { Vec::new() } else { root::prefix()? };
     words.push(lab.clone().into());

@@ -69,8 +69,14 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     /// Everything that can be refused.
     pub(super) async fn check(&mut self, next: &Desired, look: Look) -> Result<Resolved, ApiError> {
         next.check()?;
-        let observed = self.observed_for(&next.backend_addresses(), look).await?;
-        Ok(next.resolve(&observed, &Touched::between(&self.desired, next))?)
+        let (backends, touched) = (next.backend_addresses(), Touched::between(&self.desired, next));
+        let observed = self.observed_for(&backends, look).await?;
+        match next.resolve(&observed, &touched) {
+            Ok(resolved) => Ok(resolved),
+            // What was not there a second ago may be there now.
+            Err(_) if look == Look::Recent => Ok(next.resolve(&*self.observe(&backends).await?, &touched)?),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     async fn observed_for(&mut self, backends: &[IpAddr], look: Look) -> Result<Arc<Observed>, NetError> {

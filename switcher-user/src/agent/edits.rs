@@ -9,14 +9,15 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use crate::api::{AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, Reply, SCHEMA, SetPut, SplitRequest};
+use crate::kernel::KernelError;
 use crate::model::{Action, AliasName, Outcome, SetName};
-use crate::plan::{Desired, Refusal, RemovedSet};
+use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet};
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) async fn apply(&mut self, request: ApplyRequest, asked: Asked) -> Result<Reply, ApiError> {
         let mut next = (*self.desired).clone();
-        let in_flows = set_ids_in_flows(&self.kernel).await?;
-        next.converge(&request.spec, request.prune, &in_flows)?;
+        let taken = self.taken_set_ids().await?;
+        next.converge(&request.spec, request.prune, &taken)?;
         let mut named: BTreeSet<AliasName> = request.spec.aliases.keys().cloned().collect();
         named.extend(
             self.desired
@@ -58,8 +59,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     ) -> Result<Reply, ApiError> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
-        let in_flows = set_ids_in_flows(&self.kernel).await?;
-        next.set_put(alias, set, &put.backends, &in_flows)?;
+        let taken = self.taken_set_ids().await?;
+        next.set_put(alias, set, &put.backends, &taken)?;
         self.change(next, false, asked).await
     }
 
@@ -68,6 +69,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next = (*self.desired).clone();
         next.set_rm(alias, set)?;
         self.change(next, false, asked).await
+    }
+
+    /// Numbers that no new set may get: those of sets that are there still, and those that flows name.
+    async fn taken_set_ids(&self) -> Result<FlowSetIds, KernelError> {
+        let mut taken = set_ids_in_flows(&self.kernel).await?;
+        taken.extend(self.desired.set_ids());
+        Ok(taken)
     }
 
     /// Lands whatever differs, and says what that was.

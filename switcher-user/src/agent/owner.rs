@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -47,12 +47,14 @@ pub(super) struct Owner<K, H> {
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
-    /// Runs until `detach`, or until nobody can send commands any more.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Envelope>) {
+    /// Runs until it is told to stop, until `detach`, or until nobody can send commands any more. A change that has
+    /// begun is brought to its end.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Envelope>, mut stop: oneshot::Receiver<()>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = &mut stop => return,
                 envelope = inbox.recv() => match envelope {
                     Some(envelope) => if self.answer(envelope).await.is_break() { return },
                     None => return,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::AgentError;
 use super::owner::Owner;
@@ -12,10 +13,13 @@ use super::port::PinnedDatapath;
 use crate::api::Server;
 use crate::kernel::{Datapath, DatapathConfig, HookMode};
 use crate::net::Observer;
+use crate::plan::Desired;
 use crate::store::Store;
 
 /// Commands that wait for the agent; more wait at the socket.
 const COMMANDS_MAX: usize = 64;
+/// How long a change that has begun may take to its end.
+const LAST_CHANGE: Duration = Duration::from_secs(10);
 /// How long answers that are on their way may take at the end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -43,25 +47,17 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let store = blocking(move || Store::open(&state_dir)).await??;
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
-    let socket_left = SocketLeft(Some(options.socket.clone()));
-    let observer = Observer::new()?;
-    let config = DatapathConfig {
-        bpffs: options.bpffs.clone(),
-        hooks: HookMode::Auto,
-    };
-    let datapath = blocking(move || Datapath::open(&config)).await??;
-    let kernel = PinnedDatapath {
-        datapath,
-        bpffs: options.bpffs,
-    };
-    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces).await?;
+    let _socket_left = SocketLeft(options.socket.clone());
+    let owner = open(&options, store, desired).await?;
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-    let (stop, stopped) = oneshot::channel();
-    let mut serving = tokio::spawn(server.serve(commands, stopped));
+    let (stop_serving, serve_until) = oneshot::channel();
+    let (stop_owner, own_until) = oneshot::channel();
     tracing::info!("ready: serving {}, {}", options.socket.display(), owner.summary());
+    let mut serving = tokio::spawn(server.serve(commands, serve_until));
+    let mut owning = tokio::spawn(owner.run(inbox, own_until));
     let ended = tokio::select! {
-        () = owner.run(inbox) => Ok(()),
+        owned = &mut owning => owned.map_err(|error| AgentError::Died(error.to_string())),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = &mut serving => match served {
@@ -70,13 +66,37 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             Err(error) => Err(AgentError::Died(error.to_string())),
         },
     };
-    let _ = stop.send(());
-    if ended.is_ok() {
-        let _ = tokio::time::timeout(GOODBYE, serving).await;
-    }
-    drop(socket_left);
-    tracing::info!("ended; what is pinned below the bpffs directory stays");
+    // Whoever ended it may be gone already.
+    let _ = stop_owner.send(());
+    finish(&mut owning, LAST_CHANGE).await;
+    let _ = stop_serving.send(());
+    finish(&mut serving, GOODBYE).await;
+    tracing::info!("ended; what is pinned on bpffs stays");
     ended
+}
+
+async fn open(
+    options: &Options,
+    store: Store,
+    desired: Desired,
+) -> Result<Owner<PinnedDatapath, Observer>, AgentError> {
+    let observer = Observer::new()?;
+    let config = DatapathConfig {
+        bpffs: options.bpffs.clone(),
+        hooks: HookMode::Auto,
+    };
+    let datapath = blocking(move || Datapath::open(&config)).await??;
+    let kernel = PinnedDatapath {
+        datapath,
+        bpffs: options.bpffs.clone(),
+    };
+    Owner::start(kernel, observer, store, desired, &options.interfaces).await
+}
+
+async fn finish<R>(task: &mut JoinHandle<R>, longest: Duration) {
+    if !task.is_finished() {
+        let _ = tokio::time::timeout(longest, task).await;
+    }
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, AgentError> {
@@ -86,12 +106,10 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 }
 
 /// Removes the socket at the end, however the start went.
-struct SocketLeft(Option<PathBuf>);
+struct SocketLeft(PathBuf);
 
 impl Drop for SocketLeft {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = std::fs::remove_file(&self.0);
     }
 }

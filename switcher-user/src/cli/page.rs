@@ -106,7 +106,7 @@ fn figures(page: &mut String, sets: &[SetChange]) {
     let _ = writeln!(
         page,
         "\n{:<width$}  {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}",
-        "set", "new before", "new since", "refused", "finished", "resets", "unpinned"
+        "set", "flows before", "flows since", "refused", "finished", "resets", "unpinned"
     );
     for set in sets {
         let (before, after) = (&set.before, &set.after);

@@ -8,13 +8,13 @@ impl Desired {
     ///
     /// # Errors
     /// When a rule does not hold; `self` may then be half changed and is to be thrown away.
-    pub fn converge(&mut self, spec: &StackSpec, prune: bool, in_flows: &FlowSetIds) -> Result<(), Refusal> {
+    pub fn converge(&mut self, spec: &StackSpec, prune: bool, taken: &FlowSetIds) -> Result<(), Refusal> {
         if prune {
             self.aliases
                 .retain(|name, alias| alias.stack.as_ref() != Some(&spec.stack) || spec.aliases.contains_key(name));
         }
         for (name, alias) in &spec.aliases {
-            self.converge_alias(&spec.stack, name, alias, in_flows)?;
+            self.converge_alias(&spec.stack, name, alias, taken)?;
             if prune {
                 self.prune_sets(name, alias)?;
             }
@@ -27,7 +27,7 @@ impl Desired {
         stack: &StackName,
         name: &AliasName,
         spec: &AliasSpec,
-        in_flows: &FlowSetIds,
+        taken: &FlowSetIds,
     ) -> Result<(), Refusal> {
         let owner = match self.aliases.get(name) {
             None if spec.split.is_none() => return Err(Refusal::SplitMissing { alias: name.clone() }),
@@ -46,7 +46,7 @@ impl Desired {
             alias.stack = Some(stack.clone());
         }
         for (set, set_spec) in &spec.sets {
-            self.set_put(name, set, &set_spec.backends, in_flows)?;
+            self.set_put(name, set, &set_spec.backends, taken)?;
         }
         if let Some(weights) = &spec.split {
             self.split(name, weights)?;

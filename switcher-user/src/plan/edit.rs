@@ -6,7 +6,7 @@ use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
 use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, Weight};
 
-/// Numbers of sets that flow records name: not to be given to another set yet.
+/// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
 
 /// What `upgrade` found to do at one alias.
@@ -87,12 +87,12 @@ impl Desired {
         name: &AliasName,
         set: &SetName,
         backends: &[BackendAddress],
-        in_flows: &FlowSetIds,
+        taken: &FlowSetIds,
     ) -> Result<(), Refusal> {
         let old = self.alias(name)?.sets.get(set).cloned();
         let id = match &old {
             Some(old) => old.id,
-            None => self.free_set_id(in_flows)?,
+            None => self.free_set_id(taken)?,
         };
         let mut kept: BTreeMap<BackendAddress, u32> = old
             .into_iter()
@@ -120,12 +120,12 @@ impl Desired {
     }
 
     /// The lowest number that no set has and no flow names.
-    fn free_set_id(&self, in_flows: &FlowSetIds) -> Result<u32, Refusal> {
+    fn free_set_id(&self, taken: &FlowSetIds) -> Result<u32, Refusal> {
         let max = switcher_ebpf::abi::SETS_MAX;
         let used: BTreeSet<u32> = self.set_ids().collect();
         // From 1: 0 stays the number of no set.
         (1..max)
-            .find(|id| !used.contains(id) && !in_flows.contains(id))
+            .find(|id| !used.contains(id) && !taken.contains(id))
             .ok_or(Refusal::SetNumbersUsedUp { max })
     }
 

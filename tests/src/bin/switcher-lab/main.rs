@@ -1,5 +1,6 @@
 //! `switcher-lab`: the demo and the lab by hand.
 
+mod bench;
 mod demo;
 mod generate;
 mod smoke;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Verb {
     /// Upgrade real nginx under load, through the kernel, and count what is lost
     Demo(switcher_tests::demo::Options),
+    /// What the switch costs, as ratios to plain routing
+    Bench(bench::Arguments),
     /// One lab, one request before and one after an upgrade
     Smoke(smoke::Arguments),
     /// Remove a lab that was kept, or with no id those that dead processes left
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         // The generator ends with its stdin or its parent; it leaves signals as they are.
         Verb::Generate { plan } => generate::run(&plan),
         Verb::Demo(options) => interrupt::install().and_then(|()| demo::run(&options)),
+        Verb::Bench(arguments) => interrupt::install().and_then(|()| bench::run(&arguments)),
         Verb::Smoke(arguments) => interrupt::install().and_then(|()| smoke::run(&arguments)),
         Verb::Down { id: Some(id) } => switcher_tests::lab::tear_down(id.trim_start_matches("swt-")),
         Verb::Down { id: None } => {

@@ -1,0 +1,188 @@
+//! A kernel and a host that record what is asked of them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::agent::port::{Host, Kernel};
+use crate::image::ImagePlan;
+use crate::kernel::{Flip, FlowState, FlowView, KernelError, ReasonCount, Role, SetCounters};
+use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
+
+/// What the kernel was asked, and what it has.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) calls: Vec<String>,
+    pub(super) image: ImagePlan,
+    pub(super) flows: Vec<FlowView>,
+    pub(super) counters: BTreeMap<u32, SetCounters>,
+    pub(super) fail_flip: bool,
+    pub(super) fail_flows: bool,
+    /// Epoch in the state file at each flip.
+    pub(super) file_epochs: Vec<u64>,
+    file: PathBuf,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fake(Arc<Mutex<State>>);
+
+impl Fake {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn watch_file(&self, file: PathBuf) {
+        self.state().file = file;
+    }
+
+    pub(super) fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    /// Number of the set of that name's only backend, as the image has it.
+    pub(super) fn add_flows(&self, set_id: u32, state: FlowState, count: usize) {
+        let any: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let flow = FlowView {
+            client: any,
+            listener: any,
+            backend: any,
+            alias_id: 1,
+            set_id,
+            backend_id: 1,
+            epoch: 1,
+            bypass: true,
+            state,
+            idle: Duration::ZERO,
+        };
+        self.state().flows.extend(std::iter::repeat_n(flow, count));
+    }
+}
+
+fn failed(what: &str) -> KernelError {
+    let source = Box::new(std::io::Error::other("as the test asked"));
+    KernelError::Step { doing: what.to_owned(), source, remedy: "do not ask for it" }
+}
+
+impl Kernel for Fake {
+    fn epoch(&self) -> Result<u64, KernelError> {
+        Ok(self.state().image.epoch)
+    }
+    fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
+        self.state().calls.push(format!("attach {interface} {ifindex} {role:?}"));
+        Ok(())
+    }
+    fn attached(&self) -> Vec<(String, Role)> {
+        Vec::new()
+    }
+    fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
+        let mut state = self.state();
+        let file = std::fs::read(&state.file).unwrap_or_default();
+        let file: serde_json::Value = serde_json::from_slice(&file).unwrap_or_default();
+        state.file_epochs.push(file["epoch"].as_u64().unwrap_or(0));
+        if state.fail_flip {
+            return Err(failed("flipping"));
+        }
+        assert!(plan.epoch > state.image.epoch, "an epoch only rises");
+        state.calls.push(format!("flip {}", plan.epoch));
+        state.image = plan.clone();
+        Ok(Flip { epoch: plan.epoch, before_ns: 1_000, after_ns: 2_000 })
+    }
+    fn refresh(&self, _: Duration) -> Result<(), KernelError> {
+        self.state().calls.push("refresh".to_owned());
+        Ok(())
+    }
+    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
+        Ok(self.state().counters.get(&set_id).copied().unwrap_or_default())
+    }
+    fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError> {
+        let mut state = self.state();
+        state.calls.push(format!("clear {set_id}"));
+        state.counters.remove(&set_id);
+        Ok(())
+    }
+    fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError> {
+        Ok(Vec::new())
+    }
+    fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
+        let state = self.state();
+        if state.fail_flows {
+            return Err(failed("counting"));
+        }
+        state.flows.iter().copied().for_each(visit);
+        Ok(())
+    }
+    fn flow_capacity(&self) -> u64 {
+        100
+    }
+    fn detach(self) -> Result<Vec<String>, KernelError> {
+        self.state().calls.push("detach".to_owned());
+        Ok(vec!["everything".to_owned()])
+    }
+}
+
+/// A host: backends in 10.1.0.0/16 are behind veths, 127.0.0.0/8 is the host, all else is routed.
+#[derive(Clone, Debug)]
+pub(super) struct FakeHost(Arc<Mutex<HostState>>);
+
+#[derive(Debug)]
+pub(super) struct HostState {
+    pub(super) firewall: Vec<String>,
+    pub(super) veth_ifindex: u32,
+    pub(super) edges: Vec<&'static str>,
+    pub(super) fail: bool,
+    pub(super) looks: usize,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        let state = HostState { firewall: Vec::new(), veth_ifindex: 10, edges: vec!["eth9"], fail: false, looks: 0 };
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
+impl FakeHost {
+    pub(super) fn state(&self) -> MutexGuard<'_, HostState> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn interface(name: &str, ifindex: u32) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        ifindex,
+        up: true,
+        loopback: false,
+        ethernet: true,
+        addresses: Vec::new(),
+    }
+}
+
+fn route(address: IpAddr, veth: u32) -> BackendRoute {
+    let (ifindex, interface, kind) = match address {
+        IpAddr::V4(v4) if v4.octets()[..2] == [10, 1] => (veth, "veth9", RouteKind::Veth),
+        IpAddr::V4(v4) if v4.is_loopback() => (1, "lo", RouteKind::Local),
+        _ => (2, "eth9", RouteKind::Routed),
+    };
+    BackendRoute { ifindex, interface: interface.to_owned(), kind }
+}
+
+impl Host for FakeHost {
+    async fn observe(&self, backends: &[IpAddr]) -> Result<Observed, NetError> {
+        let mut state = self.state();
+        state.looks += 1;
+        if state.fail {
+            return Err(NetError::Ask { what: "routes".to_owned(), cause: "as the test asked".to_owned() });
+        }
+        let veth = state.veth_ifindex;
+        Ok(Observed {
+            backends: backends.iter().map(|address| (*address, route(*address, veth))).collect(),
+            firewall: state.firewall.clone(),
+            interfaces: vec![interface("lo", 1), interface("eth9", 2), interface("veth9", veth)],
+        })
+    }
+    async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        Ok(self.state().edges.iter().map(|name| interface(name, 2)).collect())
+    }
+}

@@ -1,0 +1,90 @@
+//! Start, tick, detach.
+
+use super::*;
+use crate::agent::AgentError;
+use crate::image::Path;
+
+#[tokio::test]
+async fn the_start_attaches_then_installs_above_the_kernels_epoch() {
+    let kernel = Fake::default();
+    kernel.state().image.epoch = 41;
+    let agent = Agent::start_in(TempDir::new().unwrap(), kernel, FakeHost::default()).await;
+    let calls = agent.kernel.take_calls();
+    assert_eq!(calls[..3], ["attach eth9 2 Edge", "flip 42", "refresh"]);
+}
+
+#[tokio::test]
+async fn a_restart_reinstalls_what_is_on_the_disk() {
+    let agent = Agent::with_web().await;
+    let image = agent.kernel.state().image.clone();
+    let Agent { kernel, host, directory, commands, _stop } = agent;
+    drop((commands, _stop));
+    let copy = TempDir::new().unwrap();
+    std::fs::copy(directory.path().join("desired.json"), copy.path().join("desired.json")).unwrap();
+    let agent = Agent::start_in(copy, kernel, host).await;
+    let again = agent.kernel.state().image.clone();
+    assert_eq!(again.aliases, image.aliases);
+    assert!(again.epoch > image.epoch);
+}
+
+#[tokio::test]
+async fn a_start_without_interfaces_says_so() {
+    let host = FakeHost::default();
+    host.state().edges.clear();
+    let directory = TempDir::new().unwrap();
+    let start = |interfaces: Vec<String>| {
+        let (host, store) = (host.clone(), Store::open(directory.path()).unwrap());
+        async move { Owner::start(Fake::default(), host, store, Desired::default(), &interfaces).await }
+    };
+    let error = start(Vec::new()).await.unwrap_err();
+    assert!(matches!(error, AgentError::NoDefaultInterface), "{error}");
+    assert!(error.to_string().contains("--interface"), "{error}");
+    let error = start(vec!["eth7".to_owned()]).await.unwrap_err().to_string();
+    assert!(error.contains("'eth7'") && error.contains("eth9"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tick_follows_a_veth_that_was_made_anew() {
+    let agent = Agent::with_web().await;
+    agent.kernel.take_calls();
+    agent.host.state().veth_ifindex = 11;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let calls = agent.kernel.take_calls();
+    let at = |wanted: &str| calls.iter().position(|call| call.starts_with(wanted)).expect(wanted);
+    assert!(at("attach veth9 11 Backend") < at("flip"), "{calls:?}");
+    let path = agent.kernel.state().image.aliases[0].sets[0].backends[0].path;
+    assert_eq!(path, Path::Bypass { ifindex: 11 });
+}
+
+#[tokio::test]
+async fn a_tick_takes_the_stack_when_firewall_rules_appear() {
+    let agent = Agent::with_web().await;
+    agent.host.state().firewall.push("table inet filter drops things".to_owned());
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(agent.kernel.state().image.aliases[0].sets[0].backends[0].path, Path::Stack);
+    let status = agent.status().await;
+    assert_eq!(status.firewall, ["table inet filter drops things"]);
+    assert!(status.aliases[0].sets[0].backends[0].why.contains("firewall"));
+}
+
+#[tokio::test]
+async fn indexes_that_were_not_looked_at_are_not_kept_fresh() {
+    let agent = Agent::with_web().await;
+    agent.host.state().fail = true;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    agent.kernel.take_calls();
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    assert_eq!(agent.kernel.take_calls(), Vec::<String>::new());
+    agent.host.state().fail = false;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(agent.kernel.take_calls().contains(&"refresh".to_owned()));
+}
+
+#[tokio::test]
+async fn detach_removes_everything_and_ends_the_agent() {
+    let agent = Agent::with_web().await;
+    let answer = agent.ask(Command::Detach).await.unwrap();
+    assert!(matches!(answer, Reply::Detached(document) if document.removed == ["everything"]));
+    agent.commands.closed().await;
+    assert_eq!(agent.kernel.take_calls().pop(), Some("detach".to_owned()));
+}
