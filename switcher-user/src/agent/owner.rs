@@ -22,6 +22,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// Most status answers that are made at the same time.
 pub(super) const STATUS_TASKS_MAX: usize = 16;
 
+/// What an agent that has ended leaves in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Everything, pinned and working.
+    Pinned,
+    /// Nothing: it was detached.
+    Nothing,
+}
+
 /// Everything the agent knows.
 #[derive(Debug)]
 pub(super) struct Owner<K, H> {
@@ -49,15 +58,15 @@ pub(super) struct Owner<K, H> {
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Runs until it is told to stop, until `detach`, or until nobody can send commands any more. A change that has
     /// begun is brought to its end.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Envelope>, mut stop: oneshot::Receiver<()>) {
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Envelope>, mut stop: oneshot::Receiver<()>) -> Left {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = &mut stop => return,
+                _ = &mut stop => return Left::Pinned,
                 envelope = inbox.recv() => match envelope {
-                    Some(envelope) => if self.answer(envelope).await.is_break() { return },
-                    None => return,
+                    Some(envelope) => if self.answer(envelope).await.is_break() { return Left::Nothing },
+                    None => return Left::Pinned,
                 },
                 Some(end) = self.drains.join_next() => match end {
                     Ok(end) => self.drained(end).await,

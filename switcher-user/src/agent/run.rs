@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::AgentError;
-use super::owner::Owner;
+use super::owner::{Left, Owner};
 use super::port::PinnedDatapath;
 use crate::api::Server;
 use crate::kernel::{Datapath, DatapathConfig, HookMode};
@@ -58,10 +58,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut owning = tokio::spawn(owner.run(inbox, own_until));
     let ended = tokio::select! {
         owned = &mut owning => owned.map_err(|error| AgentError::Died(error.to_string())),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(Left::Pinned),
+        _ = interrupt.recv() => Ok(Left::Pinned),
         served = &mut serving => match served {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(Left::Pinned),
             Ok(Err(cause)) => Err(AgentError::Serve { path: options.socket, cause }),
             Err(error) => Err(AgentError::Died(error.to_string())),
         },
@@ -71,8 +71,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     finish(&mut owning, LAST_CHANGE).await;
     let _ = stop_serving.send(());
     finish(&mut serving, GOODBYE).await;
-    tracing::info!("ended; what is pinned on bpffs stays");
-    ended
+    match ended? {
+        Left::Pinned => tracing::info!("ended; the data path stays pinned and goes on without an agent"),
+        Left::Nothing => tracing::info!("ended; the data path was detached"),
+    }
+    Ok(())
 }
 
 async fn open(

@@ -28,3 +28,6 @@ pub const SCHEMA: u32 = 1;
 pub const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// Where the socket is unless told otherwise.
 pub const SOCKET_PATH: &str = "/run/switcher/switcher.sock";
+
+#[cfg(test)]
+mod tests;
