@@ -56,7 +56,10 @@ pub fn hash_client(client: &Address) -> u32 {
 #[must_use]
 #[inline(always)]
 pub fn hash_flow(key: &FlowKey) -> u32 {
-    let ports = pair((key.source_port as u32) << 16 | key.destination_port as u32, key.protocol);
+    let ports = pair(
+        (key.source_port as u32) << 16 | key.destination_port as u32,
+        key.protocol,
+    );
     let addresses = hash_address(&key.source, MIX_B) ^ hash_address(&key.destination, MIX_C);
     (mix(addresses ^ ports.wrapping_mul(MIX_A)) >> 32) as u32
 }
@@ -79,9 +82,7 @@ pub fn find_alias<I: Image>(image: &I, header: &HeaderRow, key: &FlowKey) -> Opt
         if listener.used == 0 {
             return None;
         }
-        if listener.port == key.destination_port
-            && listener.protocol == protocol
-            && listener.address == key.destination
+        if listener.port == key.destination_port && listener.protocol == protocol && listener.address == key.destination
         {
             return Some(listener.alias_row);
         }
@@ -129,5 +130,10 @@ pub fn choose<'a, I: Image>(image: &'a I, header: &HeaderRow, key: &FlowKey) -> 
     let set = SetRow::of(image.row(set_row).ok_or(Reason::NoShare)?);
     let table = if key.destination.is_v4() { &set.v4 } else { &set.v6 };
     let backend = find_backend(image, table, hash_flow(key)).ok_or(Reason::NoShare)?;
-    Ok(Choice { epoch: header.epoch, alias_id: alias.id, set_id: set.id, backend })
+    Ok(Choice {
+        epoch: header.epoch,
+        alias_id: alias.id,
+        set_id: set.id,
+        backend,
+    })
 }

@@ -2,9 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{
-    ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, ticks,
-};
+use crate::abi::{ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, ticks};
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::packet::Packet;
@@ -45,12 +43,18 @@ pub struct Verdict {
 impl Verdict {
     #[inline(always)]
     const fn pass(reason: Reason) -> Self {
-        Self { reason, action: Action::Pass }
+        Self {
+            reason,
+            action: Action::Pass,
+        }
     }
 
     #[inline(always)]
     const fn drop(reason: Reason) -> Self {
-        Self { reason, action: Action::Drop }
+        Self {
+            reason,
+            action: Action::Drop,
+        }
     }
 }
 
@@ -107,7 +111,9 @@ fn syn<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found:
     {
         return forward(packet, tables, parsed, found);
     }
-    let Some(image) = tables.image() else { return Verdict::pass(Reason::NoImage) };
+    let Some(image) = tables.image() else {
+        return Verdict::pass(Reason::NoImage);
+    };
     let header = match image.row(0) {
         Some(row) => HeaderRow::of(row),
         None => return Verdict::pass(Reason::NoImage),
@@ -140,7 +146,11 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         backend: backend.address,
         client_port: key.source_port,
         listener_port: key.destination_port,
-        backend_port: if backend.port == 0 { key.destination_port } else { backend.port },
+        backend_port: if backend.port == 0 {
+            key.destination_port
+        } else {
+            backend.port
+        },
         source_port: key.source_port,
         alias_id: choice.alias_id,
         set_id: choice.set_id,
@@ -149,8 +159,12 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         path: if bypass { PATH_BYPASS } else { PATH_STACK },
         reserved: [0; 2],
     };
-    let opening =
-        Opening { tcp: &parsed.tcp, ifindex: packet.ifindex(), backend_ifindex: backend.ifindex, now_ticks: ticks(now_ns) };
+    let opening = Opening {
+        tcp: &parsed.tcp,
+        ifindex: packet.ifindex(),
+        backend_ifindex: backend.ifindex,
+        now_ticks: ticks(now_ns),
+    };
     if let Err(reason) = flow::insert(tables, &mut identity, &opening) {
         return Verdict::drop(reason);
     }
@@ -160,7 +174,11 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         add(&counters.packets_in, parsed.packets as u64);
         add(&counters.bytes_in, parsed.bytes as u64);
     }
-    let reason = if bypass { Reason::OpenedBypass } else { Reason::OpenedStack };
+    let reason = if bypass {
+        Reason::OpenedBypass
+    } else {
+        Reason::OpenedStack
+    };
     send_to_backend(packet, parsed, &identity, backend.ifindex, reason)
 }
 
@@ -183,7 +201,11 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
         Event::Established => flow::promote(tables, found, now_ticks),
         event => end(tables, found, event),
     }
-    let reason = if identity.path == PATH_BYPASS { Reason::ForwardBypass } else { Reason::ForwardStack };
+    let reason = if identity.path == PATH_BYPASS {
+        Reason::ForwardBypass
+    } else {
+        Reason::ForwardStack
+    };
     send_to_backend(packet, parsed, identity, record.backend.ifindex.load(Relaxed), reason)
 }
 
@@ -201,7 +223,16 @@ fn send_to_backend<P: Packet>(
     if identity.path != PATH_BYPASS {
         return Verdict::pass(reason);
     }
-    past_the_stack(packet, parsed, Verdict { reason, action: Action::ToPeer { ifindex: backend_ifindex } })
+    past_the_stack(
+        packet,
+        parsed,
+        Verdict {
+            reason,
+            action: Action::ToPeer {
+                ifindex: backend_ifindex,
+            },
+        },
+    )
 }
 
 #[inline(always)]
@@ -224,7 +255,14 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
         return Verdict::pass(Reason::ReplyStack);
     }
     let ifindex = record.client.ifindex.load(Relaxed);
-    past_the_stack(packet, parsed, Verdict { reason: Reason::ReplyBypass, action: Action::ToRoute { ifindex } })
+    past_the_stack(
+        packet,
+        parsed,
+        Verdict {
+            reason: Reason::ReplyBypass,
+            action: Action::ToRoute { ifindex },
+        },
+    )
 }
 
 /// A packet that goes past the stack is counted a hop here, as the stack would.
@@ -245,7 +283,9 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
     if found.word.is(State::Closing) || !tables.swap_state(found.record, found.word, found.word.with(State::Closing)) {
         return;
     }
-    let Some(counters) = tables.counters(found.identity.set_id) else { return };
+    let Some(counters) = tables.counters(found.identity.set_id) else {
+        return;
+    };
     let was_established = found.state() as u8 == State::Established as u8;
     match event {
         Event::Refused => add(&counters.flows_refused, 1),

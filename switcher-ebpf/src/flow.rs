@@ -69,13 +69,23 @@ pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
     }
     let id = record.identity.load();
     let same = if value.is_reply() {
-        id.backend == key.source && id.client == key.destination && id.backend_port == key.source_port
+        id.backend == key.source
+            && id.client == key.destination
+            && id.backend_port == key.source_port
             && id.source_port == key.destination_port
     } else {
-        id.client == key.source && id.listener == key.destination && id.client_port == key.source_port
+        id.client == key.source
+            && id.listener == key.destination
+            && id.client_port == key.source_port
             && id.listener_port == key.destination_port
     };
-    same.then_some(Found { record, identity: id, word, slot: value.slot(), is_reply: value.is_reply() })
+    same.then_some(Found {
+        record,
+        identity: id,
+        word,
+        slot: value.slot(),
+        is_reply: value.is_reply(),
+    })
 }
 
 /// A flow that is about to be.
@@ -100,15 +110,28 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
         tables.swap_state(record, claimed, free);
         return Err(reason);
     }
-    track::open(record, opening.tcp, opening.now_ticks, opening.ifindex, opening.backend_ifindex);
+    track::open(
+        record,
+        opening.tcp,
+        opening.now_ticks,
+        opening.ifindex,
+        opening.backend_ifindex,
+    );
     record.identity.store(identity);
     tables.swap_state(record, claimed, claimed.with(State::Pending));
-    match tables.index_insert(&identity.client_key(), IndexValue::new(slot, claimed.generation(), false)) {
+    match tables.index_insert(
+        &identity.client_key(),
+        IndexValue::new(slot, claimed.generation(), false),
+    ) {
         Ok(()) => Ok(()),
         Err(error) => {
             tables.index_remove(&identity.backend_key());
             tables.swap_state(record, claimed.with(State::Pending), free);
-            Err(if error == IndexError::Exists { Reason::DuplicateSyn } else { Reason::TableFailed })
+            Err(if error == IndexError::Exists {
+                Reason::DuplicateSyn
+            } else {
+                Reason::TableFailed
+            })
         }
     }
 }
@@ -218,7 +241,11 @@ fn remove_key<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) {
 pub fn release<T: Tables>(tables: &T, found: &Found<'_>) {
     if tables.swap_state(found.record, found.word, found.word.with(State::Claimed)) {
         remove_keys(tables, &found.identity, found.slot, found.word.generation());
-        tables.swap_state(found.record, found.word.with(State::Claimed), found.word.with(State::Free));
+        tables.swap_state(
+            found.record,
+            found.word.with(State::Claimed),
+            found.word.with(State::Free),
+        );
     }
 }
 
@@ -227,7 +254,9 @@ pub fn release<T: Tables>(tables: &T, found: &Found<'_>) {
 #[inline(always)]
 pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
     let record = found.record;
-    let Some(counters) = tables.counters(found.identity.set_id) else { return };
+    let Some(counters) = tables.counters(found.identity.set_id) else {
+        return;
+    };
     if record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0 {
         return;
     }
@@ -236,7 +265,10 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
     }
     add(&counters.flows_established, 1);
     let Some((slot, target, claimed)) = claim_established(tables, now_ticks) else {
-        record.client.flags.store(record.client.flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
+        record
+            .client
+            .flags
+            .store(record.client.flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
         tables.swap_state(record, found.word.with(State::Moved), found.word);
         add(&counters.flows_unpinned, 1);
         return;

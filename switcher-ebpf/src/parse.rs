@@ -153,7 +153,9 @@ fn transport<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason>
             flags: tcp[13],
         },
         packets,
-        bytes: network.bytes.wrapping_add(packets.wrapping_sub(1).wrapping_mul(headers)),
+        bytes: network
+            .bytes
+            .wrapping_add(packets.wrapping_sub(1).wrapping_mul(headers)),
     })
 }
 
@@ -172,7 +174,11 @@ fn ipv4<P: Packet>(packet: &P) -> Result<Network, Reason> {
     Ok(Network {
         source: Address::v4([h[12], h[13], h[14], h[15]]),
         destination: Address::v4([h[16], h[17], h[18], h[19]]),
-        layout: Layout { is_v4: true, l3, l4: l3 + header },
+        layout: Layout {
+            is_v4: true,
+            l3,
+            l4: l3 + header,
+        },
         ttl: h[8],
         protocol: h[9],
         bytes: l3_bytes(packet, l3, total, 0)?,

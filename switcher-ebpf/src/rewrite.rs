@@ -62,14 +62,24 @@ enum End {
 #[inline(always)]
 pub fn to_backend<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity) -> Result<(), PacketError> {
     address(packet, parsed, End::Destination, &flow.listener, &flow.backend)?;
-    ports(packet, parsed, (flow.client_port, flow.source_port), (flow.listener_port, flow.backend_port))
+    ports(
+        packet,
+        parsed,
+        (flow.client_port, flow.source_port),
+        (flow.listener_port, flow.backend_port),
+    )
 }
 
 /// Gives a backend's packet the address that the client knows.
 #[inline(always)]
 pub fn to_client<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity) -> Result<(), PacketError> {
     address(packet, parsed, End::Source, &flow.backend, &flow.listener)?;
-    ports(packet, parsed, (flow.backend_port, flow.listener_port), (flow.source_port, flow.client_port))
+    ports(
+        packet,
+        parsed,
+        (flow.backend_port, flow.listener_port),
+        (flow.source_port, flow.client_port),
+    )
 }
 
 /// Counts a hop, as a router does. The caller has seen that more than one is left.
@@ -101,12 +111,20 @@ fn address<P: Packet>(
     difference.address(old, new, is_v4);
     let difference = difference.folded();
     if is_v4 {
-        let at = if end == End::Source { IPV4_SOURCE } else { IPV4_DESTINATION };
+        let at = if end == End::Source {
+            IPV4_SOURCE
+        } else {
+            IPV4_DESTINATION
+        };
         packet.store(l3 + at, &new.0[3].to_ne_bytes())?;
         packet.add_to_header_sum(l3 + IPV4_SUM, difference)?;
         packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV4)
     } else {
-        let at = if end == End::Source { IPV6_SOURCE } else { IPV6_DESTINATION };
+        let at = if end == End::Source {
+            IPV6_SOURCE
+        } else {
+            IPV6_DESTINATION
+        };
         packet.store(l3 + at, &new.octets())?;
         packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV6)
     }

@@ -35,7 +35,10 @@ const fn after(a: u32, b: u32) -> bool {
 /// The sequence number after a segment: SYN and FIN count one each.
 #[inline(always)]
 const fn end_of(tcp: &TcpFacts) -> u32 {
-    tcp.sequence.wrapping_add(tcp.payload).wrapping_add(tcp.is_syn() as u32).wrapping_add(tcp.is_fin() as u32)
+    tcp.sequence
+        .wrapping_add(tcp.payload)
+        .wrapping_add(tcp.is_syn() as u32)
+        .wrapping_add(tcp.is_fin() as u32)
 }
 
 /// The client's first SYN, noted in a fresh record.
@@ -75,7 +78,11 @@ pub fn from_client(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
         next = end;
     }
     client.next.store(next, Relaxed);
-    let ended = if tcp.is_fin() { client_fin(record, end, in_order) } else { Event::Nothing };
+    let ended = if tcp.is_fin() {
+        client_fin(record, end, in_order)
+    } else {
+        Event::Nothing
+    };
     if state as u8 == State::Pending as u8 {
         let answered = backend.flags.load(Relaxed) & FlowSide::SYN != 0;
         let completes = answered && tcp.is_ack() && tcp.acknowledged == backend.next.load(Relaxed);
@@ -91,7 +98,10 @@ fn client_fin(record: &FlowRecord, end: u32, in_order: bool) -> Event {
         return fin(&record.client, &record.backend);
     }
     record.client.acked.store(end, Relaxed);
-    record.client.flags.store(record.client.flags.load(Relaxed) | FlowSide::FIN_EARLY, Relaxed);
+    record
+        .client
+        .flags
+        .store(record.client.flags.load(Relaxed) | FlowSide::FIN_EARLY, Relaxed);
     Event::Nothing
 }
 
@@ -109,7 +119,11 @@ pub fn from_backend(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event 
         backend.acked.store(tcp.acknowledged, Relaxed);
     }
     if tcp.is_reset() {
-        return if state as u8 == State::Pending as u8 { Event::Refused } else { Event::ResetByBackend };
+        return if state as u8 == State::Pending as u8 {
+            Event::Refused
+        } else {
+            Event::ResetByBackend
+        };
     }
     let end = end_of(tcp);
     if tcp.is_syn() {
@@ -120,12 +134,20 @@ pub fn from_backend(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event 
     if after(end, backend.next.load(Relaxed)) {
         backend.next.store(end, Relaxed);
     }
-    let early = if acknowledged_early_fin(record) { fin(client, backend) } else { Event::Nothing };
+    let early = if acknowledged_early_fin(record) {
+        fin(client, backend)
+    } else {
+        Event::Nothing
+    };
     if tcp.is_fin() { fin(backend, client) } else { early }
 }
 
 #[inline(always)]
 fn fin(side: &FlowSide, other: &FlowSide) -> Event {
     side.flags.store(side.flags.load(Relaxed) | FlowSide::FIN, Relaxed);
-    if other.flags.load(Relaxed) & FlowSide::FIN != 0 { Event::Finished } else { Event::Nothing }
+    if other.flags.load(Relaxed) & FlowSide::FIN != 0 {
+        Event::Finished
+    } else {
+        Event::Nothing
+    }
 }

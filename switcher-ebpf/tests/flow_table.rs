@@ -35,18 +35,42 @@ fn image(epoch: u64) -> Vec<Row> {
         alias_row: 2,
         ..ListenerRow::default()
     };
-    let alias = AliasRow { id: 1, segments_row: 3, segments: 1, ..AliasRow::default() };
-    let segments =
-        SegmentRow { last: [u32::MAX; SEGMENTS_PER_ROW as usize], set_row: [4; SEGMENTS_PER_ROW as usize] };
-    let v4 = BackendTable { maglev_row: 5, maglev_size: 1, backends_row: 6, backends: 1 };
-    let set = SetRow { id: SET, v4, ..SetRow::default() };
+    let alias = AliasRow {
+        id: 1,
+        segments_row: 3,
+        segments: 1,
+        ..AliasRow::default()
+    };
+    let segments = SegmentRow {
+        last: [u32::MAX; SEGMENTS_PER_ROW as usize],
+        set_row: [4; SEGMENTS_PER_ROW as usize],
+    };
+    let v4 = BackendTable {
+        maglev_row: 5,
+        maglev_size: 1,
+        backends_row: 6,
+        backends: 1,
+    };
+    let set = SetRow {
+        id: SET,
+        v4,
+        ..SetRow::default()
+    };
     let backend = BackendRow {
         address: Address::v4([10, 1, 0, 2]),
         port: 8080_u16.to_be(),
         id: 9,
         ..BackendRow::default()
     };
-    vec![header.row(), listener.row(), alias.row(), segments.row(), set.row(), MaglevRow::default().row(), backend.row()]
+    vec![
+        header.row(),
+        listener.row(),
+        alias.row(),
+        segments.row(),
+        set.row(),
+        MaglevRow::default().row(),
+        backend.row(),
+    ]
 }
 
 fn tables() -> MemoryTables {
@@ -72,7 +96,9 @@ fn from_backend(n: u32, flags: &str, seq: u32, ack: u32) -> MemoryPacket {
 }
 
 fn packet(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: &str, seq: u32, ack: u32) -> MemoryPacket {
-    let mut builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from.0, to.0, 64).tcp(from.1, to.1, seq, 1_000);
+    let mut builder = PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4(from.0, to.0, 64)
+        .tcp(from.1, to.1, seq, 1_000);
     for flag in flags.chars() {
         builder = match flag {
             'S' => builder.syn(),
@@ -106,7 +132,11 @@ fn is_known(tables: &MemoryTables, n: u32) -> bool {
 }
 
 fn count(tables: &MemoryTables, state: State) -> usize {
-    tables.records().iter().filter(|record| StateWord(record.word.load(Relaxed)).is(state)).count()
+    tables
+        .records()
+        .iter()
+        .filter(|record| StateWord(record.word.load(Relaxed)).is(state))
+        .count()
 }
 
 #[test]
@@ -118,7 +148,11 @@ fn a_flood_of_syns_pushes_out_handshakes_only() {
     }
     assert!((0..1_000).all(|n| is_known(&tables, n)));
     assert_eq!(count(&tables, State::Pending), PENDING_SLOTS as usize);
-    assert_eq!(tables.index_len(), 2 * (PENDING_SLOTS as usize + 1_000), "two keys a record, and no others");
+    assert_eq!(
+        tables.index_len(),
+        2 * (PENDING_SLOTS as usize + 1_000),
+        "two keys a record, and no others"
+    );
     // After the flood a new flow is established as if nothing had been.
     establish(&tables, 999_999);
     assert!(is_known(&tables, 999_999));
@@ -133,7 +167,10 @@ fn a_full_table_counts_what_it_cannot_pin_and_keeps_what_it_has() {
     establish(&tables, ESTABLISHED_SLOTS);
     ingress(&tables, from_client(ESTABLISHED_SLOTS, "A", 101, 501));
     assert_eq!(counters.flows_unpinned.load(Relaxed), 1, "counted once a flow");
-    assert_eq!(counters.flows_established.load(Relaxed), u64::from(ESTABLISHED_SLOTS) + 1);
+    assert_eq!(
+        counters.flows_established.load(Relaxed),
+        u64::from(ESTABLISHED_SLOTS) + 1
+    );
     // It is served from the ring meanwhile, and nobody lost a slot to it.
     assert!(is_known(&tables, ESTABLISHED_SLOTS));
     assert!((0..ESTABLISHED_SLOTS).step_by(1_009).all(|n| is_known(&tables, n)));
@@ -146,11 +183,19 @@ fn an_idle_flow_keeps_its_record_for_8_000_seconds_and_no_longer_than_needed() {
     let counters = tables.counters(SET).unwrap();
     tables.set_now_ns(START_NS + 7_990 * SECOND_NS);
     establish(&tables, 900_000);
-    assert_eq!(counters.flows_unpinned.load(Relaxed), 1, "nobody is reclaimed a second early");
+    assert_eq!(
+        counters.flows_unpinned.load(Relaxed),
+        1,
+        "nobody is reclaimed a second early"
+    );
     tables.set_now_ns(START_NS + 8_010 * SECOND_NS);
     establish(&tables, 900_001);
     assert_eq!(counters.flows_unpinned.load(Relaxed), 1);
-    assert_eq!(counters.flows_expired.load(Relaxed), 1, "one slot was needed, one was reclaimed");
+    assert_eq!(
+        counters.flows_expired.load(Relaxed),
+        1,
+        "one slot was needed, one was reclaimed"
+    );
     assert!(is_known(&tables, 900_001));
 }
 
@@ -168,7 +213,11 @@ fn ended_flows_make_room_after_30_seconds_without_an_agent() {
     assert!((500_000..510_000).all(|n| is_known(&tables, n)));
     let counters = tables.counters(SET).unwrap();
     assert_eq!(counters.flows_unpinned.load(Relaxed), 0);
-    assert_eq!(counters.flows_expired.load(Relaxed), 0, "they had ended, they did not expire");
+    assert_eq!(
+        counters.flows_expired.load(Relaxed),
+        0,
+        "they had ended, they did not expire"
+    );
 }
 
 #[test]
@@ -183,10 +232,18 @@ fn forged_packets_on_live_tuples_change_nothing() {
     for round in 0..20_000_u32 {
         let flags = ["S", "R", "RA", "FA", "A", "SA"][(random() >> 8) as usize % 6];
         // 101 is the one number that the backend would take.
-        let seq = match random() { 101 => 102, other => other };
+        let seq = match random() {
+            101 => 102,
+            other => other,
+        };
         ingress(&tables, from_client(round % 100, flags, seq, random()));
     }
     assert_eq!(count(&tables, State::Established), 100);
-    let before = tables.records().iter().map(|record| record.identity.load().backend_id).filter(|id| *id == 9).count();
+    let before = tables
+        .records()
+        .iter()
+        .map(|record| record.identity.load().backend_id)
+        .filter(|id| *id == 9)
+        .count();
     assert!((0..100).all(|n| is_known(&tables, n)) && before >= 100);
 }

@@ -25,20 +25,34 @@ fn v4_part(address: [u8; 16]) -> [u8; 4] {
 
 fn frame(v4: bool, from: [u8; 16], to: [u8; 16], from_port: u16, to_port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2([2; 6], [4; 6]);
-    let builder = if v4 { builder.ipv4(v4_part(from), v4_part(to), 64) } else { builder.ipv6(from, to, 64) };
+    let builder = if v4 {
+        builder.ipv4(v4_part(from), v4_part(to), 64)
+    } else {
+        builder.ipv6(from, to, 64)
+    };
     let mut bytes = Vec::new();
-    builder.tcp(from_port, to_port, 1, 1_000).ack(2).write(&mut bytes, payload).unwrap();
+    builder
+        .tcp(from_port, to_port, 1, 1_000)
+        .ack(2)
+        .write(&mut bytes, payload)
+        .unwrap();
     bytes
 }
 
 fn address(v4: bool, bytes: [u8; 16]) -> Address {
-    if v4 { Address::v4(v4_part(bytes)) } else { Address::v6(bytes) }
+    if v4 {
+        Address::v4(v4_part(bytes))
+    } else {
+        Address::v6(bytes)
+    }
 }
 
 /// Checks both checksums as a receiver would.
 fn checksums_hold(frame: &[u8]) -> bool {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
-    let Some(TransportSlice::Tcp(tcp)) = packet.transport else { return false };
+    let Some(TransportSlice::Tcp(tcp)) = packet.transport else {
+        return false;
+    };
     let sum = match packet.net.unwrap() {
         etherparse::NetSlice::Ipv4(ip) => {
             let header = ip.header().to_header();
@@ -47,9 +61,10 @@ fn checksums_hold(frame: &[u8]) -> bool {
             }
             tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).unwrap()
         }
-        etherparse::NetSlice::Ipv6(ip) => {
-            tcp.to_header().calc_checksum_ipv6(&ip.header().to_header(), tcp.payload()).unwrap()
-        }
+        etherparse::NetSlice::Ipv6(ip) => tcp
+            .to_header()
+            .calc_checksum_ipv6(&ip.header().to_header(), tcp.payload())
+            .unwrap(),
         _ => return false,
     };
     sum == tcp.checksum()

@@ -6,20 +6,34 @@ use switcher_user::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, Set
 use switcher_user::kernel::{Datapath, DatapathConfig, HookMode};
 
 fn plan(epoch: u64) -> ImagePlan {
-    let backend = BackendPlan { id: 1, address: "10.1.0.2".parse().unwrap(), port: 8080, path: Path::Stack };
+    let backend = BackendPlan {
+        id: 1,
+        address: "10.1.0.2".parse().unwrap(),
+        port: 8080,
+        path: Path::Stack,
+    };
     let alias = AliasPlan {
         id: 1,
         listeners: vec!["198.51.100.10:80/tcp".parse().unwrap()],
         segments: vec![Segment { end: 1 << 32, set: 0 }],
-        sets: vec![SetPlan { id: 3, backends: vec![backend] }],
+        sets: vec![SetPlan {
+            id: 3,
+            backends: vec![backend],
+        }],
     };
-    ImagePlan { epoch, aliases: vec![alias] }
+    ImagePlan {
+        epoch,
+        aliases: vec![alias],
+    }
 }
 
 #[test]
 fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
     let folder = tempfile::tempdir().unwrap();
-    let config = DatapathConfig { bpffs: folder.path().join("bpf"), hooks: HookMode::Auto };
+    let config = DatapathConfig {
+        bpffs: folder.path().join("bpf"),
+        hooks: HookMode::Auto,
+    };
     let mut first = Datapath::open(&config).unwrap();
     assert_eq!(first.epoch().unwrap(), 0);
     first.refresh(Duration::from_secs(5)).unwrap();
@@ -34,5 +48,8 @@ fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
     assert!(second.reasons().unwrap().iter().all(|row| row.packets == 0));
     drop(second);
     assert!(!Datapath::detach(&config.bpffs).unwrap().is_empty());
-    std::process::Command::new("umount").arg(&config.bpffs).status().unwrap();
+    std::process::Command::new("umount")
+        .arg(&config.bpffs)
+        .status()
+        .unwrap();
 }

@@ -1,10 +1,12 @@
 //! Switcher's build, demo and test verbs: `cargo xtask --help`.
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod ci;
 mod demo;
 mod kill;
+mod lab;
 mod libtest;
 mod machine;
 mod patch;
@@ -37,7 +39,9 @@ enum Verb {
     /// Build `switcher` and the lab
     Build(build::Args),
     /// Upgrade an application under load in a lab of network namespaces
-    Demo(demo::Args),
+    Demo(lab::Args),
+    /// Measure what the switch costs, as ratios to plain routing
+    Bench(lab::Args),
     /// Run every check: style, unit, kernel and end-to-end tests, sabotage, the demo
     Test(test::Args),
     /// Prove that the tests catch the faults in tests/sabotage
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&args),
         Verb::Build(args) => build::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Sabotage(args) => sabotage::run(&args),
         Verb::Ci => ci::run(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::bench;
 use crate::build::{self, Profile};
 use crate::demo;
 use crate::machine;
@@ -66,6 +67,7 @@ pub fn every_check(fast: bool, budget: Duration) -> Result<()> {
                 &demo::step(&repo, path, CUTOVERS)?,
             )?;
         }
+        steps.program("bench: bulk", SUITE_LIMIT, &bench::step(&repo)?)?;
     }
     steps.print_table();
     Ok(())

@@ -165,4 +165,12 @@ macro_rules! row_views {
     };
 }
 
-row_views!(HeaderRow, ListenerRow, AliasRow, SegmentRow, SetRow, MaglevRow, BackendRow);
+row_views!(
+    HeaderRow,
+    ListenerRow,
+    AliasRow,
+    SegmentRow,
+    SetRow,
+    MaglevRow,
+    BackendRow
+);

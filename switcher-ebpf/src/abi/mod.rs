@@ -8,12 +8,14 @@ mod word;
 
 pub use address::Address;
 pub use counters::{SetCounters, VERDICTS_MAX, add};
-pub use flow::{FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_STACK, SharedIdentity, State, StateWord};
-pub use word::{Word32, Word64};
+pub use flow::{
+    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_STACK, SharedIdentity, State, StateWord,
+};
 pub use image::{
     AliasRow, BackendRow, BackendTable, HeaderRow, ListenerRow, MAGLEV_PER_ROW, MaglevRow, Row, SEGMENTS_PER_ROW,
     SegmentRow, SetRow,
 };
+pub use word::{Word32, Word64};
 
 /// Version of the layouts and of their meaning. It is part of the pin path: two versions never share a map.
 pub const ABI_VERSION: u32 = 1;

@@ -139,7 +139,11 @@ impl Tables for MemoryTables {
     }
 
     fn swap_state(&self, record: &FlowRecord, from: StateWord, to: StateWord) -> bool {
-        record.word.atomic().compare_exchange(from.0, to.0, Relaxed, Relaxed).is_ok()
+        record
+            .word
+            .atomic()
+            .compare_exchange(from.0, to.0, Relaxed, Relaxed)
+            .is_ok()
     }
 
     fn advance(&self, cursor: u32, step: u64) -> u64 {

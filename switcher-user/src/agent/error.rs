@@ -41,6 +41,22 @@ pub enum AgentError {
         "this host has no default route, so where clients come in is not known; name the interfaces with --interface"
     )]
     NoDefaultInterface,
+    /// Another agent has the pins.
+    #[error(
+        "{path} belongs to another running agent: two would take each other's traffic; stop that one first, or name another directory with --bpffs"
+    )]
+    PinsTaken {
+        /// The directory on bpffs.
+        path: PathBuf,
+    },
+    /// The pins cannot be locked.
+    #[error("{path} cannot be locked: {cause}; name another directory with --bpffs")]
+    Pins {
+        /// The directory on bpffs.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
     /// The socket failed while it was served.
     #[error("socket {path}: {cause}")]
     Serve {

@@ -8,6 +8,7 @@ mod edits;
 mod error;
 mod flows;
 mod owner;
+mod pins;
 mod port;
 mod receipts;
 mod run;

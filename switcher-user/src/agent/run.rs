@@ -9,11 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::AgentError;
 use super::owner::{Left, Owner};
+use super::pins::PinsLock;
 use super::port::PinnedDatapath;
 use crate::api::Server;
 use crate::kernel::{Datapath, DatapathConfig, HookMode};
 use crate::net::Observer;
-use crate::plan::Desired;
 use crate::store::Store;
 
 /// Commands that wait for the agent; more wait at the socket.
@@ -48,7 +48,14 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
     let _socket_left = SocketLeft(options.socket.clone());
-    let owner = open(&options, store, desired).await?;
+    let observer = Observer::new()?;
+    let datapath = open(&options).await?;
+    let _pins = PinsLock::take(&options.bpffs)?;
+    let kernel = PinnedDatapath {
+        datapath,
+        bpffs: options.bpffs.clone(),
+    };
+    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces).await?;
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (stop_serving, serve_until) = oneshot::channel();
@@ -78,22 +85,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     Ok(())
 }
 
-async fn open(
-    options: &Options,
-    store: Store,
-    desired: Desired,
-) -> Result<Owner<PinnedDatapath, Observer>, AgentError> {
-    let observer = Observer::new()?;
+async fn open(options: &Options) -> Result<Datapath, AgentError> {
     let config = DatapathConfig {
         bpffs: options.bpffs.clone(),
         hooks: HookMode::Auto,
     };
-    let datapath = blocking(move || Datapath::open(&config)).await??;
-    let kernel = PinnedDatapath {
-        datapath,
-        bpffs: options.bpffs.clone(),
-    };
-    Owner::start(kernel, observer, store, desired, &options.interfaces).await
+    Ok(blocking(move || Datapath::open(&config)).await??)
 }
 
 async fn finish<R>(task: &mut JoinHandle<R>, longest: Duration) {

@@ -31,14 +31,21 @@ fn serve(progress: Option<watch::Receiver<Progress>>) -> Served {
             let reply = std::mem::replace(&mut envelope.reply, unused);
             let answer = match (&envelope.command, &progress) {
                 (Command::Upgrade(_), Some(progress)) => Reply::Progress(progress.clone()),
-                _ => Reply::Aliases(AliasesDocument { schema: SCHEMA, aliases: Vec::new() }),
+                _ => Reply::Aliases(AliasesDocument {
+                    schema: SCHEMA,
+                    aliases: Vec::new(),
+                }),
             };
             reply.send(Ok(answer)).unwrap();
             seen.push(envelope);
         }
         seen
     });
-    Served { directory, _stop: stop, agent }
+    Served {
+        directory,
+        _stop: stop,
+        agent,
+    }
 }
 
 impl Served {
@@ -52,7 +59,9 @@ impl Served {
         // A server that has seen enough may close before everything is sent.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
@@ -64,7 +73,10 @@ impl Served {
 
     async fn seen(self) -> Vec<Envelope> {
         drop(self._stop);
-        tokio::time::timeout(Duration::from_secs(10), self.agent).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(10), self.agent)
+            .await
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -72,7 +84,9 @@ impl Served {
 async fn a_request_becomes_a_command_with_its_caller_and_deadline() {
     let served = serve(None);
     let header = format!("content-type: application/json\r\n{TIMEOUT_HEADER}: 1500\r\n");
-    let (status, body) = served.ask("POST", "/v1/aliases/web/split", &header, "{\"weights\":{\"v1\":3}}").await;
+    let (status, body) = served
+        .ask("POST", "/v1/aliases/web/split", &header, "{\"weights\":{\"v1\":3}}")
+        .await;
     assert_eq!((status, body.as_str()), (200, "{\"schema\":1,\"aliases\":[]}"));
     let seen = served.seen().await;
     assert!(matches!(&seen[0].command, Command::Split(alias, _) if alias.as_str() == "web"));
@@ -89,8 +103,20 @@ async fn bad_requests_are_documents_and_reach_no_agent() {
         ("POST", "/v1/nothing", json, "{}", "no such route"),
         ("POST", "/v1/upgrade", json, "{", "request body"),
         ("POST", "/v1/upgrade", "", "{}", "request body"),
-        ("POST", "/v1/upgrade", json, "{\"aliases\":[],\"to\":\"v2\",\"drain_timeout_ms\":1,\"steps\":[5]}", "steps"),
-        ("POST", "/v1/aliases/web/split", json, "{\"weights\":{\"v1\":-1}}", "weight -1"),
+        (
+            "POST",
+            "/v1/upgrade",
+            json,
+            "{\"aliases\":[],\"to\":\"v2\",\"drain_timeout_ms\":1,\"steps\":[5]}",
+            "steps",
+        ),
+        (
+            "POST",
+            "/v1/aliases/web/split",
+            json,
+            "{\"weights\":{\"v1\":-1}}",
+            "weight -1",
+        ),
         ("PUT", "/v1/aliases/web", json, "{\"listen\":[\"nowhere\"]}", "nowhere"),
         ("PUT", "/v1/aliases/-web", json, "{\"listen\":[]}", "-web"),
         ("GET", "/v1/status?alias=web&watch=1", "", "", "watch"),
@@ -100,7 +126,11 @@ async fn bad_requests_are_documents_and_reach_no_agent() {
     for (method, path, headers, body, words) in cases {
         let (status, answer) = served.ask(method, path, headers, body).await;
         let error: ApiError = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{path}: {answer}"));
-        assert_eq!((status, error.code, error.schema), (400, ErrorCode::Invalid, SCHEMA), "{path}: {answer}");
+        assert_eq!(
+            (status, error.code, error.schema),
+            (400, ErrorCode::Invalid, SCHEMA),
+            "{path}: {answer}"
+        );
         assert!(error.message.contains(words), "'{words}' is not in: {answer}");
     }
     assert!(served.seen().await.is_empty());
@@ -116,7 +146,13 @@ async fn a_body_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn progress_is_a_line_each_and_ends() {
-    let draining = |pending| Progress::Draining { schema: SCHEMA, epoch: 2, pending, established: 0, left_ms: 9 };
+    let draining = |pending| Progress::Draining {
+        schema: SCHEMA,
+        epoch: 2,
+        pending,
+        established: 0,
+        left_ms: 9,
+    };
     let (progress, seen) = watch::channel(draining(3));
     let served = serve(Some(seen));
     let body = "{\"aliases\":[\"web\"],\"to\":\"v2\",\"drain_timeout_ms\":0}";
@@ -128,8 +164,12 @@ async fn progress_is_a_line_each_and_ends() {
         drop(progress);
     });
     assert_eq!(answer.0, 200);
-    let lines: Vec<Progress> =
-        answer.1.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Progress> = answer
+        .1
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines, [draining(3), draining(1)], "{}", answer.1);
     drop(served);
 }

@@ -63,7 +63,7 @@ fn read(file: &str) -> Result<String, ApiError> {
 }
 
 /// The agent names a field; the file knows its line.
-fn placed(error: ApiError, file: &str, spans: &Spans) -> ApiError {
+pub(super) fn placed(error: ApiError, file: &str, spans: &Spans) -> ApiError {
     let Some((field, place)) = error
         .field
         .as_ref()

@@ -121,7 +121,10 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
 fn usage(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && wants_json {
-        Printer::new(true).error(&ApiError::new(ErrorCode::Invalid, error.to_string().trim_start_matches("error: ").trim_end()));
+        Printer::new(true).error(&ApiError::new(
+            ErrorCode::Invalid,
+            error.to_string().trim_start_matches("error: ").trim_end(),
+        ));
         return ExitCode::from(ErrorCode::Invalid.exit_code());
     }
     let _ = error.print();

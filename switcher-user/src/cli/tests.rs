@@ -67,7 +67,10 @@ fn what_is_wrong_or_comes_later_is_refused_with_exit_2() {
         ("alias put web", "--listen"),
         ("alias put web --listen 198.51.100.10:80", "/tcp"),
         ("alias put web --listen 198.51.100.10:80/udp", "udp"),
-        ("alias put web --listen 198.51.100.10:80/tcp --path fast", "auto, bypass or stack"),
+        (
+            "alias put web --listen 198.51.100.10:80/tcp --path fast",
+            "auto, bypass or stack",
+        ),
         ("set put web v1", "--backend"),
         ("set put web v1 --backend app.example", "names are not looked up"),
         ("set put -web v1 --backend 10.1.0.2", "-w"),
@@ -101,7 +104,9 @@ fn answering(directory: &TempDir, answer: &'static str) -> Client {
 }
 
 async fn change(client: &Client) -> Result<ChangesDocument, ApiError> {
-    client.change(Method::POST, "/v1/apply", &(), Duration::from_secs(5)).await
+    client
+        .change(Method::POST, "/v1/apply", &(), Duration::from_secs(5))
+        .await
 }
 
 #[tokio::test]
@@ -109,7 +114,10 @@ async fn no_agent_is_exit_5() {
     let directory = TempDir::new().unwrap();
     let error = change(&client(&directory.path().join("s"))).await.unwrap_err();
     assert_eq!(error.code.exit_code(), 5);
-    assert!(error.message.contains("nothing was sent") && error.message.contains("switcher agent"), "{error}");
+    assert!(
+        error.message.contains("nothing was sent") && error.message.contains("switcher agent"),
+        "{error}"
+    );
     // A dead agent's socket.
     drop(UnixListener::bind(directory.path().join("s")).unwrap());
     let error = change(&client(&directory.path().join("s"))).await.unwrap_err();
@@ -118,13 +126,19 @@ async fn no_agent_is_exit_5() {
 
 #[tokio::test]
 async fn a_change_whose_answer_is_cut_off_is_exit_7_and_a_question_is_exit_1() {
-    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"] {
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    ] {
         let directory = TempDir::new().unwrap();
         let error = change(&answering(&directory, answer)).await.unwrap_err();
         assert_eq!(error.code.exit_code(), 7, "{answer}: {error}");
         assert!(error.message.contains("switcher status"), "{error}");
         let directory = TempDir::new().unwrap();
-        let asked = answering(&directory, answer).get::<AliasesDocument>("/v1/aliases").await;
+        let asked = answering(&directory, answer)
+            .get::<AliasesDocument>("/v1/aliases")
+            .await;
         assert_eq!(asked.unwrap_err().code.exit_code(), 1, "{answer}");
     }
 }
@@ -143,7 +157,26 @@ async fn an_upgrade_whose_agent_stops_is_exit_7() {
     let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"event\":\"draining\",\"schema\":1,\"epoch\":2,\"pending\":1,\"established\":0,\"left_ms\":5}\n";
     let client = answering(&directory, answer);
     let mut seen = Vec::new();
-    let end = client.follow("/v1/upgrade", &(), Duration::from_secs(5), |at| seen.push(at.clone())).await;
+    let end = client
+        .follow("/v1/upgrade", &(), Duration::from_secs(5), |at| seen.push(at.clone()))
+        .await;
     assert_eq!(end.unwrap_err().code.exit_code(), 7);
     assert!(matches!(seen[..], [Progress::Draining { pending: 1, .. }]), "{seen:?}");
+}
+
+#[test]
+fn an_error_of_the_agent_gets_its_line() {
+    let text = "version: 1\nstack: s\naliases:\n  web:\n    listen: ['198.51.100.10:80/tcp']\n    split: {v1: 1}\n    sets:\n      v1: {backends: ['10.1.0.2']}\n";
+    let spans = crate::config::parse(text, "stack.yaml").unwrap().spans;
+    let error = ApiError {
+        field: Some("aliases.web.sets.v1.backends[0]".to_owned()),
+        ..ApiError::new(ErrorCode::Invalid, "it is the host itself")
+    };
+    let placed = apply::placed(error.clone(), "stack.yaml", &spans).message;
+    assert_eq!(
+        placed,
+        "stack.yaml:8:23: aliases.web.sets.v1.backends[0]: it is the host itself"
+    );
+    let bare = ApiError { field: None, ..error };
+    assert_eq!(apply::placed(bare.clone(), "stack.yaml", &spans), bare);
 }

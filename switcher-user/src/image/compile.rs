@@ -14,7 +14,9 @@ use super::{AliasPlan, BackendPlan, ImagePlan, Path, SetPlan, listeners, maglev}
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ImageError {
     /// More rows than the kernel reads.
-    #[error("the configuration needs {rows} rows of 64 bytes and an image has at most {IMAGE_ROWS_MAX}; use fewer sets or backends")]
+    #[error(
+        "the configuration needs {rows} rows of 64 bytes and an image has at most {IMAGE_ROWS_MAX}; use fewer sets or backends"
+    )]
     TooLarge {
         /// Rows it needs.
         rows: usize,
@@ -37,7 +39,9 @@ pub enum ImageError {
 /// # Errors
 /// When it does not fit; see [`ImageError`].
 pub fn compile(plan: &ImagePlan) -> Result<Vec<Row>, ImageError> {
-    let mut builder = Builder { rows: vec![Row::default()] };
+    let mut builder = Builder {
+        rows: vec![Row::default()],
+    };
     let mut listening = Vec::new();
     for alias in &plan.aliases {
         let alias_row = builder.alias(alias)?;
@@ -57,7 +61,11 @@ pub fn compile(plan: &ImagePlan) -> Result<Vec<Row>, ImageError> {
     if rows > IMAGE_ROWS_MAX as usize {
         return Err(ImageError::TooLarge { rows });
     }
-    builder.rows[0] = HeaderRow { rows: rows as u32, ..header }.row();
+    builder.rows[0] = HeaderRow {
+        rows: rows as u32,
+        ..header
+    }
+    .row();
     Ok(builder.rows)
 }
 
@@ -78,25 +86,47 @@ impl Builder {
 
     fn alias(&mut self, alias: &AliasPlan) -> Result<u32, ImageError> {
         if alias.segments.len() > SEGMENTS_MAX as usize {
-            return Err(ImageError::Segments { alias: alias.id, segments: alias.segments.len() });
+            return Err(ImageError::Segments {
+                alias: alias.id,
+                segments: alias.segments.len(),
+            });
         }
         let set_rows: Vec<u32> = alias.sets.iter().map(|set| self.set(set)).collect();
         let segments: Vec<(u32, u32)> = alias
             .segments
             .iter()
-            .map(|segment| (u32::try_from(segment.end - 1).unwrap_or(u32::MAX), set_rows[segment.set]))
+            .map(|segment| {
+                (
+                    u32::try_from(segment.end - 1).unwrap_or(u32::MAX),
+                    set_rows[segment.set],
+                )
+            })
             .collect();
         let segments_row = self.push(segments.chunks(SEGMENTS_PER_ROW as usize).map(segment_row));
-        let row = AliasRow { id: alias.id, segments_row, segments: segments.len() as u32, ..AliasRow::default() };
+        let row = AliasRow {
+            id: alias.id,
+            segments_row,
+            segments: segments.len() as u32,
+            ..AliasRow::default()
+        };
         Ok(self.push([row.row()]))
     }
 
     fn set(&mut self, set: &SetPlan) -> u32 {
         let family = |v4: bool| -> Vec<&BackendPlan> {
-            set.backends.iter().filter(|backend| matches!(backend.address, IpAddr::V4(_)) == v4).collect()
+            set.backends
+                .iter()
+                .filter(|backend| matches!(backend.address, IpAddr::V4(_)) == v4)
+                .collect()
         };
         let (v4, v6) = (self.backends(&family(true)), self.backends(&family(false)));
-        self.push([SetRow { id: set.id, v4, v6, ..SetRow::default() }.row()])
+        self.push([SetRow {
+            id: set.id,
+            v4,
+            v6,
+            ..SetRow::default()
+        }
+        .row()])
     }
 
     fn backends(&mut self, backends: &[&BackendPlan]) -> BackendTable {

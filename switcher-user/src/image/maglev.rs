@@ -41,7 +41,10 @@ pub(super) fn table(backends: &[&BackendPlan]) -> Vec<u16> {
 
 fn size_for(backends: usize) -> u32 {
     let wanted = backends * ENTRIES_PER_BACKEND;
-    SIZES.into_iter().find(|size| *size as usize >= wanted).unwrap_or(SIZES[SIZES.len() - 1])
+    SIZES
+        .into_iter()
+        .find(|size| *size as usize >= wanted)
+        .unwrap_or(SIZES[SIZES.len() - 1])
 }
 
 /// Where a backend begins and how far it steps: from its address alone, so that it is the same in every image.
@@ -71,7 +74,12 @@ mod tests {
 
     fn backends(count: u32) -> Vec<BackendPlan> {
         (0..count)
-            .map(|id| BackendPlan { id, address: IpAddr::from(id.to_be_bytes()), port: 80, path: Path::Stack })
+            .map(|id| BackendPlan {
+                id,
+                address: IpAddr::from(id.to_be_bytes()),
+                port: 80,
+                path: Path::Stack,
+            })
             .collect()
     }
 
@@ -88,7 +96,10 @@ mod tests {
             let table = table(&plans.iter().collect::<Vec<_>>());
             let counts = counts(&table, plans.len());
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-            assert!(*least > 0 && most - least <= 1 + most / 50, "{count} backends: {least} to {most}");
+            assert!(
+                *least > 0 && most - least <= 1 + most / 50,
+                "{count} backends: {least} to {most}"
+            );
         }
     }
 

@@ -42,12 +42,20 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
         let mut facts: libc::statfs = std::mem::zeroed();
         (libc::statfs(path.as_ptr(), &raw mut facts), facts)
     };
-    if code == 0 { Ok(facts.f_type as i64 == BPFFS_MAGIC) } else { Err(io::Error::last_os_error()) }
+    if code == 0 {
+        Ok(facts.f_type as i64 == BPFFS_MAGIC)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn mount(path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     // SAFETY: every pointer is to a string that ends with a zero byte, or null where the call allows it.
     let code = unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
-    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -26,8 +26,15 @@ use super::mapped::{Access, Mapped};
 use super::{bpffs, clock, image_map};
 use crate::image::{self, ImagePlan};
 
-const MAPS: [&str; 7] =
-    ["IMAGE", "FLOW_INDEX", "FLOW_RECORDS", "CURSORS", "LIVENESS", "SET_COUNTERS", "VERDICTS"];
+const MAPS: [&str; 7] = [
+    "IMAGE",
+    "FLOW_INDEX",
+    "FLOW_RECORDS",
+    "CURSORS",
+    "LIVENESS",
+    "SET_COUNTERS",
+    "VERDICTS",
+];
 
 /// `BPF_F_IPV6` of `bpf_l4_csum_replace`.
 const SUM_FLAG_IPV6: u64 = 1 << 7;
@@ -53,7 +60,10 @@ pub struct Datapath {
 
 impl fmt::Debug for Datapath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datapath").field("root", &self.root).field("hooks", &self.hooks).finish_non_exhaustive()
+        f.debug_struct("Datapath")
+            .field("root", &self.root)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +80,14 @@ impl Datapath {
             .map_err(step("mapping the flow records", SEE_REASON))?;
         let liveness = Mapped::new(map("LIVENESS")?.fd().as_fd(), LIVENESS_WORDS as usize, Access::Write)
             .map_err(step("mapping the liveness words", SEE_REASON))?;
-        Ok(Self { ebpf, root, mode: config.hooks, hooks: Hooks::default(), records, liveness })
+        Ok(Self {
+            ebpf,
+            root,
+            mode: config.hooks,
+            hooks: Hooks::default(),
+            records,
+            liveness,
+        })
     }
 
     /// Epoch of the image the kernel reads now; 0: none yet.
@@ -109,7 +126,11 @@ impl Datapath {
                 continue;
             }
             let program = classifier(&mut self.ebpf, direction.program())?;
-            let place = Place { interface, ifindex, direction: *direction };
+            let place = Place {
+                interface,
+                ifindex,
+                direction: *direction,
+            };
             hooks::attach(program, &place, &self.root, self.mode)?;
         }
         self.hooks.note(interface, ifindex, role);
@@ -117,7 +138,9 @@ impl Datapath {
     }
 
     fn has_ingress(&self, interface: &str, ifindex: u32) -> bool {
-        [Role::Edge, Role::Backend].into_iter().any(|role| self.hooks.has(interface, ifindex, role))
+        [Role::Edge, Role::Backend]
+            .into_iter()
+            .any(|role| self.hooks.has(interface, ifindex, role))
     }
 
     /// What is attached: interface names and roles.
@@ -134,12 +157,15 @@ impl Datapath {
         let doing = || format!("installing the image of epoch {}", plan.epoch);
         let new = image_map::create(&image::compile(plan)?)?;
         let outer = self.ebpf.map_mut("IMAGE").ok_or_else(|| missing("IMAGE"))?;
-        let mut outer: ArrayOfMaps<&mut MapData, MapData> =
-            outer.try_into().map_err(step(doing(), SEE_REASON))?;
+        let mut outer: ArrayOfMaps<&mut MapData, MapData> = outer.try_into().map_err(step(doing(), SEE_REASON))?;
         let before_ns = clock::monotonic_ns();
         // Invariant I3: for a map of maps the kernel returns from this only after a grace period.
         outer.set(0, &new, 0).map_err(step(doing(), SEE_REASON))?;
-        Ok(Flip { epoch: plan.epoch, before_ns, after_ns: clock::monotonic_ns() })
+        Ok(Flip {
+            epoch: plan.epoch,
+            before_ns,
+            after_ns: clock::monotonic_ns(),
+        })
     }
 
     /// Keeps bypass decisions alive: the interface indexes of the image are right until now and `valid_for`.
@@ -161,7 +187,9 @@ impl Datapath {
         let map: PerCpuArray<&MapData, Abi<SetWords>> =
             self.map("SET_COUNTERS").try_into().map_err(step(doing(), SEE_REASON))?;
         let per_cpu = map.get(&set_id, 0).map_err(step(doing(), SEE_REASON))?;
-        Ok(per_cpu.iter().fold(SetCounters::default(), |sum, words| add(sum, &words.0)))
+        Ok(per_cpu
+            .iter()
+            .fold(SetCounters::default(), |sum, words| add(sum, &words.0)))
     }
 
     /// Zeroes the counters of a set whose number is given to a new set.
@@ -172,8 +200,7 @@ impl Datapath {
         let doing = || format!("clearing the counters of set number {set_id}");
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| step(doing(), SEE_REASON)(error))?;
         // `map` is borrowed; a map handle of its own may write.
-        let map = MapData::from_pin(self.root.join("maps").join("SET_COUNTERS"))
-            .map_err(step(doing(), SEE_REASON))?;
+        let map = MapData::from_pin(self.root.join("maps").join("SET_COUNTERS")).map_err(step(doing(), SEE_REASON))?;
         let map = aya::maps::Map::from_map_data(map).map_err(step(doing(), SEE_REASON))?;
         let mut map: PerCpuArray<MapData, Abi<SetWords>> = map.try_into().map_err(step(doing(), SEE_REASON))?;
         let zeroes = PerCpuValues::try_from(vec![Abi([0; SET_WORDS]); cpus]).map_err(step(doing(), SEE_REASON))?;
@@ -189,7 +216,10 @@ impl Datapath {
         let map: PerCpuArray<&MapData, u64> = self.map("VERDICTS").try_into().map_err(step(doing, SEE_REASON))?;
         let count = |reason: &Reason| {
             let per_cpu = map.get(&(*reason as u32), 0).map_err(step(doing, SEE_REASON))?;
-            Ok(ReasonCount { reason: reason.name(), packets: per_cpu.iter().sum() })
+            Ok(ReasonCount {
+                reason: reason.name(),
+                packets: per_cpu.iter().sum(),
+            })
         };
         Reason::ALL.iter().map(count).collect()
     }
@@ -200,7 +230,11 @@ impl Datapath {
     /// None yet; the signature leaves room.
     pub fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
         let now_ticks = ticks(clock::monotonic_ns());
-        self.records.elements().iter().filter_map(|record| view(record, now_ticks)).for_each(visit);
+        self.records
+            .elements()
+            .iter()
+            .filter_map(|record| view(record, now_ticks))
+            .for_each(visit);
         Ok(())
     }
 
@@ -220,7 +254,11 @@ impl Datapath {
         for folder in ["programs", "maps"] {
             for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
                 fs::remove_file(entry.path()).map_err(step("removing a pin", NEEDS_RIGHTS))?;
-                removed.push(format!("{} {}", folder.trim_end_matches('s'), entry.file_name().to_string_lossy()));
+                removed.push(format!(
+                    "{} {}",
+                    folder.trim_end_matches('s'),
+                    entry.file_name().to_string_lossy()
+                ));
             }
         }
         // Empty folders are no harm; one that is not empty says so next time.
@@ -243,14 +281,17 @@ impl Datapath {
 
     fn map(&self, name: &str) -> &aya::maps::Map {
         // `open` has seen each of them; a program without one of its maps does not load.
-        self.ebpf.map(name).unwrap_or_else(|| unreachable!("map {name} was loaded"))
+        self.ebpf
+            .map(name)
+            .unwrap_or_else(|| unreachable!("map {name} was loaded"))
     }
 }
 
 fn missing(name: &str) -> KernelError {
-    step(format!("finding {name} in the BPF object"), "this build is broken; build it again")(std::io::Error::other(
-        "not there",
-    ))
+    step(
+        format!("finding {name} in the BPF object"),
+        "this build is broken; build it again",
+    )(std::io::Error::other("not there"))
 }
 
 fn load(root: &Path) -> Result<Ebpf, KernelError> {
@@ -264,22 +305,30 @@ fn load(root: &Path) -> Result<Ebpf, KernelError> {
     for name in MAPS {
         loader.map_pin_path(name, root.join("maps").join(name));
     }
-    let mut ebpf = loader.load(super::OBJECT).map_err(step("loading the BPF maps", NEEDS_RIGHTS))?;
+    let mut ebpf = loader
+        .load(super::OBJECT)
+        .map_err(step("loading the BPF maps", NEEDS_RIGHTS))?;
     for direction in Direction::BOTH {
         let name = direction.program();
         let program = classifier(&mut ebpf, name)?;
-        program.load().map_err(step(format!("loading the BPF program {name}"), NEEDS_RIGHTS))?;
+        program
+            .load()
+            .map_err(step(format!("loading the BPF program {name}"), NEEDS_RIGHTS))?;
         let pin = root.join("programs").join(name);
         // An earlier agent's: its links hold it until they get this one.
         let _ = fs::remove_file(&pin);
-        program.pin(&pin).map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
+        program
+            .pin(&pin)
+            .map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
     }
     Ok(ebpf)
 }
 
 fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, KernelError> {
     let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
-    program.try_into().map_err(step(format!("finding the BPF program {name}"), SEE_REASON))
+    program
+        .try_into()
+        .map_err(step(format!("finding the BPF program {name}"), SEE_REASON))
 }
 
 fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, KernelError> {
@@ -293,7 +342,17 @@ const SET_WORDS: usize = size_of::<switcher_ebpf::abi::SetCounters>() / 8;
 type SetWords = [u64; SET_WORDS];
 
 fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
-    let [opened, established, refused, finished, by_client, by_backend, expired, unpinned, rest @ ..] = words;
+    let [
+        opened,
+        established,
+        refused,
+        finished,
+        by_client,
+        by_backend,
+        expired,
+        unpinned,
+        rest @ ..,
+    ] = words;
     let [packets_in, bytes_in, packets_out, bytes_out, last_new_flow_ns] = rest;
     SetCounters {
         flows_opened: sum.flows_opened + opened,

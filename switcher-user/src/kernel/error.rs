@@ -35,7 +35,11 @@ where
     E: StdError + Send + Sync + 'static,
 {
     let doing = doing.into();
-    move |source| KernelError::Step { doing, source: Box::new(Chain(source)), remedy }
+    move |source| KernelError::Step {
+        doing,
+        source: Box::new(Chain(source)),
+        remedy,
+    }
 }
 
 /// Says an error with all its causes: aya's outermost text alone often hides the kernel's.

@@ -82,7 +82,8 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// By index: an interface that was made anew under an old name has another, and the old link is dead.
     fn pin(&self, root: &Path) -> PathBuf {
-        root.join("links").join(format!("{}-{}", self.ifindex, self.direction.name()))
+        root.join("links")
+            .join(format!("{}-{}", self.ifindex, self.direction.name()))
     }
 }
 
@@ -115,7 +116,11 @@ pub(super) fn attach(
         HookMode::Auto => attach_tcx(program, place, root).map_err(step(doing(), NEEDS_RIGHTS))?,
         HookMode::Clsact => false,
     };
-    if tcx { Ok(()) } else { attach_clsact(program, place).map_err(step(doing(), NEEDS_RIGHTS)) }
+    if tcx {
+        Ok(())
+    } else {
+        attach_clsact(program, place).map_err(step(doing(), NEEDS_RIGHTS))
+    }
 }
 
 /// False: the kernel has no TCX.
@@ -172,7 +177,11 @@ fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<(),
     let _ = tc::qdisc_add_clsact(place.interface);
     let kind = place.direction.attach_type();
     let options = || {
-        TcAttachOptions::Netlink(NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None })
+        TcAttachOptions::Netlink(NlOptions {
+            priority: FILTER_PRIORITY,
+            handle: FILTER_HANDLE,
+            classid: None,
+        })
     };
     let id = match program.attach_with_options(place.interface, kind, options()) {
         Ok(id) => id,
@@ -193,7 +202,10 @@ pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
     let mut removed = Vec::new();
     let links = root.join("links");
     if links.is_dir() {
-        for entry in fs::read_dir(&links).map_err(step("listing pinned links", NEEDS_RIGHTS))?.flatten() {
+        for entry in fs::read_dir(&links)
+            .map_err(step("listing pinned links", NEEDS_RIGHTS))?
+            .flatten()
+        {
             fs::remove_file(entry.path()).map_err(step("removing a pinned link", SEE_REASON))?;
             removed.push(format!("link {}", entry.file_name().to_string_lossy()));
         }
@@ -204,10 +216,12 @@ pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
 
 fn detach_filters() -> Vec<String> {
     let mut removed = Vec::new();
-    for entry in fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
-        let Some(interface) = entry.file_name().to_str().map(str::to_owned) else { continue };
+    // /sys shows the interfaces of the namespace it was mounted in, /proc those of this thread's.
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    for (interface, _) in devices.lines().filter_map(|line| line.split_once(':')) {
+        let interface = interface.trim();
         for direction in Direction::BOTH {
-            if tc::qdisc_detach_program(&interface, direction.attach_type(), direction.program()).is_ok() {
+            if tc::qdisc_detach_program(interface, direction.attach_type(), direction.program()).is_ok() {
                 removed.push(format!("filter {interface} {}", direction.name()));
             }
         }

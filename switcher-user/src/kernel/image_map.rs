@@ -36,7 +36,17 @@ fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     // The syscall's attributes are a union; freezing reads its first word.
     let attributes: [u32; 32] = std::array::from_fn(|i| if i == 0 { map.as_raw_fd() as u32 } else { 0 });
     // SAFETY: the pointer and the size are those of the array above.
-    let code =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, attributes.as_ptr(), size_of_val(&attributes)) };
-    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_FREEZE,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

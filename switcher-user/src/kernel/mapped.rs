@@ -36,7 +36,14 @@ impl<T> Mapped<T> {
         };
         // SAFETY: a new mapping of a descriptor that is open; the result is checked.
         let memory = unsafe {
-            libc::mmap(std::ptr::null_mut(), count * size_of::<T>(), protection, libc::MAP_SHARED, map.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                count * size_of::<T>(),
+                protection,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
         };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -188,17 +188,18 @@ impl Desired {
                 alias.set(name, from)?;
                 from.clone()
             }
-            None => match sharing.as_slice() {
-                [] => return Err(Refusal::NobodyHasShare { alias: name.clone() }),
-                [only] if only == to => {
+            // TO may have a share already (a canary): the one that goes up is never the one that goes down.
+            None => match sharing.iter().filter(|set| *set != to).collect::<Vec<_>>().as_slice() {
+                [] if sharing.is_empty() => return Err(Refusal::NobodyHasShare { alias: name.clone() }),
+                [] => {
                     return Ok(Move {
                         from: None,
                         changed: false,
                     });
                 }
-                [only] => only.clone(),
-                several => {
-                    let sets = names(several);
+                [only] => (*only).clone(),
+                _several => {
+                    let sets = names(&sharing);
                     return Err(Refusal::AmbiguousFrom {
                         alias: name.clone(),
                         sets,

@@ -15,3 +15,6 @@ pub use edit::{FlowSetIds, Move};
 pub use refusal::Refusal;
 pub use resolve::{AliasPaths, BackendChoice, Resolved, Touched};
 pub use split::{HASH_SPACE, SEGMENTS_MAX, Split, SplitSegment, weights_text};
+
+#[cfg(test)]
+mod tests;

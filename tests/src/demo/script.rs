@@ -88,7 +88,7 @@ impl Run<'_> {
         self.switch(&["apply", "-f", &canary.display().to_string()], &["v1", "v2"])?;
         let share = self.stage.sample()?;
         self.tell_share(&share);
-        let upgrade = ["upgrade", "web", "--from", "v1", "--to", "v2", "--drain-timeout", "0s"];
+        let upgrade = ["upgrade", "web", "--to", "v2", "--drain-timeout", "0s"];
         self.switch(&upgrade, &["v2"])?;
         self.switch(&["rollback", "web"], &["v1", "v2"])?;
         self.switch(&upgrade, &["v2"])?;

@@ -33,15 +33,28 @@ pub struct Outcome {
 }
 
 pub fn passed(reason: Reason, frame: Vec<u8>) -> Outcome {
-    Outcome { reason, code: "pass", frame }
+    Outcome {
+        reason,
+        code: "pass",
+        frame,
+    }
 }
 
 pub fn redirected(reason: Reason, frame: Vec<u8>) -> Outcome {
-    Outcome { reason, code: "redirect", frame }
+    Outcome {
+        reason,
+        code: "redirect",
+        frame,
+    }
 }
 
 pub fn backend(id: u32, address: &str, port: u16, path: Path) -> BackendPlan {
-    BackendPlan { id, address: address.parse().unwrap(), port, path }
+    BackendPlan {
+        id,
+        address: address.parse().unwrap(),
+        port,
+        path,
+    }
 }
 
 pub fn alias(id: u32, listeners: &[&str], set: u32, backends: Vec<BackendPlan>) -> AliasPlan {
@@ -63,12 +76,24 @@ pub fn shop(epoch: u64) -> ImagePlan {
     ImagePlan {
         epoch,
         aliases: vec![
-            alias(1, &["198.51.100.10:80/tcp", "[2001:db8::10]:80/tcp"], 10, web(Path::Stack)),
-            alias(2, &["198.51.100.11:80/tcp", "[2001:db8::11]:80/tcp"], 20, vec![
-                backend(3, "10.1.0.3", 0, BYPASS),
-                backend(4, "fd00::3", 0, BYPASS),
-            ]),
-            alias(3, &["198.51.100.12:80/tcp", "[2001:db8::12]:80/tcp"], 30, web(Path::Stack)),
+            alias(
+                1,
+                &["198.51.100.10:80/tcp", "[2001:db8::10]:80/tcp"],
+                10,
+                web(Path::Stack),
+            ),
+            alias(
+                2,
+                &["198.51.100.11:80/tcp", "[2001:db8::11]:80/tcp"],
+                20,
+                vec![backend(3, "10.1.0.3", 0, BYPASS), backend(4, "fd00::3", 0, BYPASS)],
+            ),
+            alias(
+                3,
+                &["198.51.100.12:80/tcp", "[2001:db8::12]:80/tcp"],
+                30,
+                web(Path::Stack),
+            ),
             empty,
         ],
     }
@@ -86,9 +111,17 @@ impl Bench {
     pub fn new(plan: &ImagePlan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bpffs = folder.path().join("bpf");
-        let config = DatapathConfig { bpffs: bpffs.clone(), hooks: HookMode::Auto };
+        let config = DatapathConfig {
+            bpffs: bpffs.clone(),
+            hooks: HookMode::Auto,
+        };
         let kernel = Datapath::open(&config).expect("the kernel takes the programs (root is needed)");
-        let mut bench = Self { kernel, native: MemoryTables::default(), bpffs, _folder: folder };
+        let mut bench = Self {
+            kernel,
+            native: MemoryTables::default(),
+            bpffs,
+            _folder: folder,
+        };
         bench.install(plan);
         bench
     }
@@ -105,7 +138,11 @@ impl Bench {
         self.native.set_now_ns(Datapath::now_ns());
         let native = self.run_native(hook, frame);
         let (code, out, counted) = self.run_kernel(hook, frame);
-        assert_eq!(native.code, code, "native and kernel act differently; native says {:?}", native.reason);
+        assert_eq!(
+            native.code, code,
+            "native and kernel act differently; native says {:?}",
+            native.reason
+        );
         if native.code != "drop" {
             assert_eq!(native.frame, out, "native (left) and kernel make different packets");
         }
@@ -126,7 +163,11 @@ impl Bench {
             Action::Drop => "drop",
             Action::ToPeer { .. } | Action::ToRoute { .. } => "redirect",
         };
-        Outcome { reason: verdict.reason, code, frame: packet.bytes }
+        Outcome {
+            reason: verdict.reason,
+            code,
+            frame: packet.bytes,
+        }
     }
 
     fn run_kernel(&mut self, hook: Hook, frame: &[u8]) -> (&'static str, Vec<u8>, Vec<&'static str>) {
@@ -135,15 +176,23 @@ impl Bench {
             Hook::Ingress => "switcher_ingress",
             Hook::Egress => "switcher_egress",
         };
-        let program: &mut SchedClassifier =
-            self.kernel.ebpf_mut().program_mut(name).unwrap().try_into().unwrap();
+        let program: &mut SchedClassifier = self.kernel.ebpf_mut().program_mut(name).unwrap().try_into().unwrap();
         let mut out = vec![0; frame.len() + 64];
-        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
         let result = program.test_run(options).unwrap();
         let size = result.data_size_out as usize;
         out.truncate(size);
         let after = self.kernel.reasons().unwrap();
-        let counted = before.iter().zip(&after).filter(|(b, a)| a.packets > b.packets).map(|(b, _)| b.reason).collect();
+        let counted = before
+            .iter()
+            .zip(&after)
+            .filter(|(b, a)| a.packets > b.packets)
+            .map(|(b, _)| b.reason)
+            .collect();
         let code = match result.return_value {
             TC_ACT_UNSPEC => "pass",
             TC_ACT_SHOT => "drop",
@@ -155,7 +204,10 @@ impl Bench {
 
     /// The kernel's counters of a set, without the moment of the last new flow.
     pub fn counters(&self, set: u32) -> SetCounters {
-        SetCounters { last_new_flow_ns: 0, ..self.kernel.set_counters(set).unwrap() }
+        SetCounters {
+            last_new_flow_ns: 0,
+            ..self.kernel.set_counters(set).unwrap()
+        }
     }
 
     /// Where the kernel's program is pinned.
@@ -171,6 +223,9 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let _ = Datapath::detach(&self.bpffs);
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.bpffs).status();
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.bpffs)
+            .status();
     }
 }

@@ -21,7 +21,10 @@ fn from_backend(flags: &'static str, seq: u32, ack: u32) -> Tcp {
 
 fn state(bench: &mut Bench) -> FlowState {
     let mut states = Vec::new();
-    bench.kernel().for_each_flow(&mut |flow| states.push(flow.state)).unwrap();
+    bench
+        .kernel()
+        .for_each_flow(&mut |flow| states.push(flow.state))
+        .unwrap();
     assert_eq!(states.len(), 1, "{states:?}");
     states[0]
 }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions, Ipv6Header, PacketBuilder, IpHeaders, IpNumber,
-    Ipv6RawExtHeader,
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader,
+    PacketBuilder,
 };
 
 /// One TCP packet in words.
@@ -104,8 +104,7 @@ impl Tcp {
                 if self.with_options {
                     // PadN of four bytes, RFC 8200 section 4.2.
                     let padding = [1, 4, 0, 0, 0, 0];
-                    extensions.hop_by_hop_options =
-                        Some(Ipv6RawExtHeader::new_raw(IpNumber::TCP, &padding).unwrap());
+                    extensions.hop_by_hop_options = Some(Ipv6RawExtHeader::new_raw(IpNumber::TCP, &padding).unwrap());
                 }
                 IpHeaders::Ipv6(header, extensions)
             }

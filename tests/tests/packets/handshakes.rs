@@ -15,7 +15,10 @@ const V2: &str = "10.1.1.2:8080";
 /// The next version: the same listener, another backend.
 fn next(epoch: u64) -> ImagePlan {
     let v2 = vec![backend(9, "10.1.1.2", 8080, Path::Stack)];
-    ImagePlan { epoch, aliases: vec![alias(1, &["198.51.100.10:80/tcp"], 11, v2)] }
+    ImagePlan {
+        epoch,
+        aliases: vec![alias(1, &["198.51.100.10:80/tcp"], 11, v2)],
+    }
 }
 
 /// A SYN, its answer, and the client's ACK: an established flow. The client's next byte is 1001, the backend's 7001.
@@ -27,12 +30,17 @@ pub fn handshake(bench: &mut Bench) {
 
 fn states(bench: &mut Bench) -> Vec<FlowState> {
     let mut states = Vec::new();
-    bench.kernel().for_each_flow(&mut |flow| states.push(flow.state)).unwrap();
+    bench
+        .kernel()
+        .for_each_flow(&mut |flow| states.push(flow.state))
+        .unwrap();
     states
 }
 
 fn goes_to(bench: &mut Bench, flags: &'static str, backend: &str, reason: Reason) {
-    let packet = tcp(CLIENT, LISTENER, flags).seq(1_001).ack(if flags.contains('A') { 7_001 } else { 0 });
+    let packet = tcp(CLIENT, LISTENER, flags)
+        .seq(1_001)
+        .ack(if flags.contains('A') { 7_001 } else { 0 });
     let outcome = bench.run(Hook::Ingress, &packet.frame());
     assert_eq!(outcome, passed(reason, packet.sent_to(backend).frame()));
 }
@@ -72,7 +80,10 @@ fn an_established_flow_stays_where_it_is_across_epochs() {
 fn a_kept_flow_outlives_its_set_and_its_listener() {
     let mut bench = Bench::new(&shop(1));
     handshake(&mut bench);
-    bench.install(&ImagePlan { epoch: 2, aliases: vec![] });
+    bench.install(&ImagePlan {
+        epoch: 2,
+        aliases: vec![],
+    });
     goes_to(&mut bench, "A", V1, Reason::ForwardStack);
 }
 
@@ -113,7 +124,10 @@ fn new_flows_follow_the_new_image() {
 
 #[test]
 fn an_image_that_nobody_installed_passes_everything() {
-    let mut bench = Bench::new(&ImagePlan { epoch: 1, aliases: vec![] });
+    let mut bench = Bench::new(&ImagePlan {
+        epoch: 1,
+        aliases: vec![],
+    });
     let syn = tcp(CLIENT, LISTENER, "S").frame();
     assert_eq!(bench.run(Hook::Ingress, &syn), passed(Reason::NoListener, syn.clone()));
 }

@@ -15,8 +15,16 @@ fn untouched(bench: &mut Bench, frame: &[u8], reason: Reason) {
 fn packets_that_open_nothing_pass() {
     let mut bench = Bench::new(&shop(1));
     for flags in ["A", "SA", "R", "RA", "FA", "SF", "SR", ""] {
-        untouched(&mut bench, &tcp(CLIENT, "198.51.100.10:80", flags).frame(), Reason::NoFlow);
-        untouched(&mut bench, &tcp("[2001:db8:9::7]:4000", "[2001:db8::10]:80", flags).frame(), Reason::NoFlow);
+        untouched(
+            &mut bench,
+            &tcp(CLIENT, "198.51.100.10:80", flags).frame(),
+            Reason::NoFlow,
+        );
+        untouched(
+            &mut bench,
+            &tcp("[2001:db8:9::7]:4000", "[2001:db8::10]:80", flags).frame(),
+            Reason::NoFlow,
+        );
     }
 }
 
@@ -26,7 +34,11 @@ fn a_syn_elsewhere_passes() {
     for to in ["198.51.100.10:81", "198.51.100.99:80", "10.1.0.2:8080"] {
         untouched(&mut bench, &tcp(CLIENT, to, "S").frame(), Reason::NoListener);
     }
-    untouched(&mut bench, &tcp(CLIENT, "198.51.100.13:80", "S").frame(), Reason::NoShare);
+    untouched(
+        &mut bench,
+        &tcp(CLIENT, "198.51.100.13:80", "S").frame(),
+        Reason::NoShare,
+    );
 }
 
 #[test]

@@ -22,16 +22,25 @@ const RACE_FOR: Duration = Duration::from_secs(4);
 /// Everything in the image says which parity its epoch has: set number, port, address, and where the rows lie.
 fn image(epoch: u64) -> ImagePlan {
     let parity = (epoch % 2) as u8;
-    let backends =
-        vec![backend(u32::from(parity), &format!("10.9.{parity}.2"), 8_000 + u16::from(parity), Path::Stack)];
+    let backends = vec![backend(
+        u32::from(parity),
+        &format!("10.9.{parity}.2"),
+        8_000 + u16::from(parity),
+        Path::Stack,
+    )];
     let mut nobody = alias(2, &[NOBODYS], 40, vec![]);
     nobody.segments.clear();
     nobody.sets.clear();
     let mut aliases = vec![alias(1, &[LISTENER], u32::from(parity), backends), nobody];
     if parity == 1 {
-        let filler = |i: u32| alias(10 + i, &[format!("192.0.2.{i}:99/tcp").as_str()], 77, vec![
-            backend(99, "10.9.9.9", 9, Path::Stack),
-        ]);
+        let filler = |i: u32| {
+            alias(
+                10 + i,
+                &[format!("192.0.2.{i}:99/tcp").as_str()],
+                77,
+                vec![backend(99, "10.9.9.9", 9, Path::Stack)],
+            )
+        };
         aliases.splice(0..0, (0..50).map(filler));
     }
     ImagePlan { epoch, aliases }
@@ -50,7 +59,9 @@ fn no_packet_is_decided_by_a_mixture_of_two_images() {
     });
     assert!(decided > 1_000_000, "only {decided} packets in the race");
     let reasons = bench.kernel().reasons().unwrap();
-    let mixed = reasons.iter().filter(|row| !["opened_stack", "no_share"].contains(&row.reason) && row.packets > 0);
+    let mixed = reasons
+        .iter()
+        .filter(|row| !["opened_stack", "no_share"].contains(&row.reason) && row.packets > 0);
     assert_eq!(mixed.collect::<Vec<_>>(), Vec::<&_>::new(), "of {decided} packets");
     assert_whole(bench.kernel());
 }
@@ -62,7 +73,12 @@ fn assert_whole(kernel: &Datapath) {
             let parity = (flow.epoch % 2) as u8;
             parities.insert(parity);
             let whole = format!("10.9.{parity}.2:{}", 8_000 + u16::from(parity));
-            assert_eq!((flow.set_id, flow.backend.to_string()), (u32::from(parity), whole), "epoch {}", flow.epoch);
+            assert_eq!(
+                (flow.set_id, flow.backend.to_string()),
+                (u32::from(parity), whole),
+                "epoch {}",
+                flow.epoch
+            );
         })
         .unwrap();
     assert_eq!(parities.len(), 2, "both images were in use");
@@ -82,14 +98,23 @@ fn flip_for(kernel: &mut Datapath, time: Duration) {
 fn run_until(stop: &AtomicBool, pin: &std::path::Path) -> u64 {
     let program = SchedClassifier::from_pin(pin).unwrap();
     let run = |frame: &[u8], repeat| {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
         program.test_run(options).unwrap();
     };
     let nobodys = tcp("203.0.113.7:40000", NOBODYS_SOCKET, "S").frame();
     let mut rounds = 0_u64;
     while !stop.load(Relaxed) {
         run(&nobodys, REPEAT);
-        let client = format!("203.0.{}.{}:{}", rounds >> 8 & 0xff, rounds & 0xff, 1_024 + (rounds >> 16));
+        let client = format!(
+            "203.0.{}.{}:{}",
+            rounds >> 8 & 0xff,
+            rounds & 0xff,
+            1_024 + (rounds >> 16)
+        );
         run(&tcp(&client, LISTENER_SOCKET, "S").frame(), 1);
         rounds += 1;
     }

@@ -13,7 +13,12 @@ struct Bad {
 }
 
 fn bad(from: &'static str, to: &str, line: u32, words: &'static [&'static str]) -> Bad {
-    Bad { from, to: to.to_owned(), line, words }
+    Bad {
+        from,
+        to: to.to_owned(),
+        line,
+        words,
+    }
 }
 
 fn too_many() -> String {
@@ -38,13 +43,33 @@ fn a_bad_stack_file_is_refused_with_its_place() {
         bad("{v1: 100}", "{v1: -1}", 7, &["split", "-1", "0 to 1000"]),
         bad("{v1: 100}", "{v1: 0}", 7, &["split"]),
         bad("{v1: 100}", "{v3: 100}", 7, &["v3"]),
-        bad("\"[2001:db8::10]:80/tcp\"", "\"198.51.100.10:80/tcp\"", 5, &["listen", "198.51.100.10:80/tcp"]),
-        bad("\"[2001:db8::10]:80/tcp\"", "\"198.51.100.300:80/tcp\"", 5, &["198.51.100.300"]),
+        bad(
+            "\"[2001:db8::10]:80/tcp\"",
+            "\"198.51.100.10:80/tcp\"",
+            5,
+            &["listen", "198.51.100.10:80/tcp"],
+        ),
+        bad(
+            "\"[2001:db8::10]:80/tcp\"",
+            "\"198.51.100.300:80/tcp\"",
+            5,
+            &["198.51.100.300"],
+        ),
         bad(V2, "v2: {backends: []}", 10, &["backends"]),
         bad(V2, &too_many(), 10, &["1024"]),
         bad(V2, r#"v2: {backends: ["db.example:80"]}"#, 10, &["db.example"]),
-        bad(r#"v1: {backends: ["10.1.0.2:8080", "[fd00::2]:8080"]}"#, r#"v1: {backends: ["10.1.0.2:8080"]}"#, 9, &["v1", "IPv6"]),
-        bad(V2, r#"v2: {backends: ["10.1.1.2:8080"], health: {http: /}}"#, 10, &["health"]),
+        bad(
+            r#"v1: {backends: ["10.1.0.2:8080", "[fd00::2]:8080"]}"#,
+            r#"v1: {backends: ["10.1.0.2:8080"]}"#,
+            9,
+            &["v1", "IPv6"],
+        ),
+        bad(
+            V2,
+            r#"v2: {backends: ["10.1.1.2:8080"], health: {http: /}}"#,
+            10,
+            &["health"],
+        ),
     ];
     for case in cases {
         let text = good.replacen(case.from, &case.to, 1);
@@ -52,8 +77,15 @@ fn a_bad_stack_file_is_refused_with_its_place() {
         let outcome = ground.apply(&text);
         let said = outcome.stderr.clone();
         assert_eq!(outcome.code, 2, "{}: {said}", case.to);
-        assert!(said.contains(&format!("stack.yaml:{}:", case.line)), "line {} of {:.60}: {said}", case.line, case.to);
-        case.words.iter().for_each(|word| assert!(said.contains(word), "no '{word}' in: {said}"));
+        assert!(
+            said.contains(&format!("stack.yaml:{}:", case.line)),
+            "line {} of {:.60}: {said}",
+            case.line,
+            case.to
+        );
+        case.words
+            .iter()
+            .for_each(|word| assert!(said.contains(word), "no '{word}' in: {said}"));
     }
     assert_eq!(ground.epoch(), epoch);
     assert_eq!(ground.answers(), ["v1", "v1"]);
@@ -63,10 +95,16 @@ fn a_bad_stack_file_is_refused_with_its_place() {
 fn a_listener_of_another_stack_is_refused_with_its_place() {
     let ground = Ground::new("auto");
     let epoch = ground.epoch();
-    let other = stack("auto").replace("stack: shop", "stack: other").replace("  web:", "  web2:");
+    let other = stack("auto")
+        .replace("stack: shop", "stack: other")
+        .replace("  web:", "  web2:");
     let outcome = ground.apply(&other);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("stack.yaml:5:") && outcome.stderr.contains("web"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("stack.yaml:5:") && outcome.stderr.contains("web"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(ground.epoch(), epoch);
 }
 
@@ -80,9 +118,19 @@ fn a_full_disk_refuses_the_change_and_says_so() {
     ground.lab.host().run(&mount).unwrap().expect_code(&[0]).unwrap();
     std::fs::write(format!("{state}/filler"), [0; 4_096]).unwrap();
     let outcome = ground.cli("split web v2=100");
-    ground.lab.host().run(&["umount", &state]).unwrap().expect_code(&[0]).unwrap();
+    ground
+        .lab
+        .host()
+        .run(&["umount", &state])
+        .unwrap()
+        .expect_code(&[0])
+        .unwrap();
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("space") || outcome.stderr.contains("disk"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("space") || outcome.stderr.contains("disk"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(ground.answers(), ["v1", "v1"]);
     ground.expect("split web v2=100", 0);
     assert_eq!(ground.answers(), ["v2", "v2"]);

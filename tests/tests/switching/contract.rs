@@ -88,8 +88,20 @@ fn an_upgrade_from_several_sets_names_them() {
     ground.expect("split web v1=50 v2=50", 0);
     ground.expect("set put web v3 --backend 10.1.1.2:8080 --backend [fd00:1::2]:8080", 0);
     let outcome = ground.expect("upgrade web --to v3", 2);
-    assert!(outcome.stderr.contains("v1") && outcome.stderr.contains("v2"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("v1") && outcome.stderr.contains("v2"),
+        "{}",
+        outcome.stderr
+    );
     ground.expect("upgrade web --to v3 --from v1", 0);
+}
+
+#[test]
+fn an_upgrade_goes_on_from_a_canary_without_being_told_from_where() {
+    let ground = Ground::new("auto");
+    ground.expect("split web v1=50 v2=50", 0);
+    ground.expect("upgrade web --to v2", 0);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
 }
 
 #[test]
@@ -121,11 +133,21 @@ fn detach_leaves_the_host_as_it_was() {
     let ground = Ground::new("bypass");
     assert_eq!(ground.answers(), ["v1", "v1"]);
     ground.expect("detach", 0);
-    let left = ground.lab.host().run(&["tc", "filter", "show", "dev", "client", "ingress"]).unwrap();
+    let left = ground
+        .lab
+        .host()
+        .run(&["tc", "filter", "show", "dev", "client", "ingress"])
+        .unwrap();
     assert_eq!(left.stdout.trim(), "");
-    let pins = std::fs::read_dir(ground.lab.dir().join("bpffs/switcher")).into_iter().flatten().count();
+    let pins = std::fs::read_dir(ground.lab.dir().join("bpffs/switcher"))
+        .into_iter()
+        .flatten()
+        .count();
     assert_eq!(pins, 0, "pins are left");
-    let refused =
-        ground.lab.client().run(&["curl", "-sS", "--max-time", "1", "http://198.51.100.10/"]).unwrap();
+    let refused = ground
+        .lab
+        .client()
+        .run(&["curl", "-sS", "--max-time", "1", "http://198.51.100.10/"])
+        .unwrap();
     assert_ne!(refused.code, 0);
 }

@@ -12,14 +12,23 @@ fn load(ground: &Ground, run: &str, rate_per_s: u32) -> Generator {
         run: run.to_owned(),
         targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],
         sources: Sources { v4: None, v6: None },
-        work: Work::Load(LoadPlan { rate_per_s, seconds_max: 120, kept_alive: 16, upload: None, download: None }),
+        work: Work::Load(LoadPlan {
+            rate_per_s,
+            seconds_max: 120,
+            kept_alive: 16,
+            upload: None,
+            download: None,
+        }),
     };
     Generator::load(&ground.lab, &plan).unwrap()
 }
 
 /// A delay that differs from run to run: 0 to 40 ms, the length of a flip.
 fn random_delay() -> Duration {
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+    let nanos = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
     Duration::from_micros(u64::from(nanos) % 40_000)
 }
 
@@ -35,8 +44,17 @@ fn nothing_lost_while_dead(path: &str) {
     ground.expect("upgrade web --to v2 --drain-timeout 0s", 4);
     std::thread::sleep(Duration::from_millis(500));
     let report = load.stop().unwrap();
-    assert_eq!((report.failed, report.late, report.ok), (0, 0, report.due), "{:?}", report.failure_samples);
-    assert!(report.due > 4_000 && report.answers.contains_key("v2"), "{:?}", report.answers);
+    assert_eq!(
+        (report.failed, report.late, report.ok),
+        (0, 0, report.due),
+        "{:?}",
+        report.failure_samples
+    );
+    assert!(
+        report.due > 4_000 && report.answers.contains_key("v2"),
+        "{:?}",
+        report.answers
+    );
 }
 
 #[test]
@@ -58,7 +76,11 @@ fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes
         let delay = random_delay();
         std::thread::scope(|scope| {
             let agent = &ground.agent;
-            let job = scope.spawn(move || agent.cli(&["upgrade", "web", "--to", to, "--drain-timeout", "0s"]).unwrap());
+            let job = scope.spawn(move || {
+                agent
+                    .cli(&["upgrade", "web", "--to", to, "--drain-timeout", "0s"])
+                    .unwrap()
+            });
             std::thread::sleep(delay);
             let pid = agent.pid().unwrap();
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -71,10 +93,18 @@ fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes
         assert!(whole[0] == whole[1], "both listeners are of one image: {whole:?}");
         ground.agent.launch().unwrap();
         // 4: short flows of the old set were still at work.
-        ground.cli(&format!("upgrade web --to {to} --drain-timeout 0s")).expect_code(&[0, 4]).unwrap();
+        ground
+            .cli(&format!("upgrade web --to {to} --drain-timeout 0s"))
+            .expect_code(&[0, 4])
+            .unwrap();
         assert_eq!(ground.answers(), [to, to]);
         to = if to == "v2" { "v1" } else { "v2" };
     }
     let report = load.stop().unwrap();
-    assert_eq!((report.failed, report.late, report.ok), (0, 0, report.due), "{:?}", report.failure_samples);
+    assert_eq!(
+        (report.failed, report.late, report.ok),
+        (0, 0, report.due),
+        "{:?}",
+        report.failure_samples
+    );
 }

@@ -40,7 +40,12 @@ impl Ground {
         let v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
         let v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
         let agent = Agent::start(&lab).unwrap();
-        Self { agent, v1, _v2: v2, lab }
+        Self {
+            agent,
+            v1,
+            _v2: v2,
+            lab,
+        }
     }
 
     /// `web` on v1, by this path.
@@ -76,13 +81,19 @@ impl Ground {
     }
 
     pub fn get(&self, url: &str) -> String {
-        let outcome = self.lab.client().run(&["curl", "-sSg", "--max-time", "5", url]).unwrap();
+        let outcome = self
+            .lab
+            .client()
+            .run(&["curl", "-sSg", "--max-time", "5", url])
+            .unwrap();
         outcome.expect_code(&[0]).unwrap().stdout.trim().to_owned()
     }
 
     /// The installed epoch, as `status` has it.
     pub fn epoch(&self) -> u64 {
-        self.json("status --json")["epoch"].as_u64().expect("status has an epoch")
+        self.json("status --json")["epoch"]
+            .as_u64()
+            .expect("status has an epoch")
     }
 }
 

@@ -9,20 +9,36 @@ fn a_connection_that_existed_before_the_attach_lives_on() {
     let lab = Lab::new().unwrap();
     let _v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
     // The host itself serves on the listener's address and port, until the alias takes them over.
-    lab.host().run(&["ip", "addr", "add", "198.51.100.10/32", "dev", "lo"]).unwrap().expect_code(&[0]).unwrap();
+    lab.host()
+        .run(&["ip", "addr", "add", "198.51.100.10/32", "dev", "lo"])
+        .unwrap()
+        .expect_code(&[0])
+        .unwrap();
     let _old = Nginx::start(&lab, lab.host(), "old").unwrap();
     let mut to_listener = Kept::open(lab.client(), "198.51.100.10:8080");
     let mut to_backend = Kept::open(lab.client(), V1_V4);
-    assert_eq!((to_listener.ask(), to_backend.ask()), ("old".to_owned(), "v1".to_owned()));
+    assert_eq!(
+        (to_listener.ask(), to_backend.ask()),
+        ("old".to_owned(), "v1".to_owned())
+    );
 
     let agent = Agent::start(&lab).unwrap();
-    let run = |line: &str| agent.cli(&line.split(' ').collect::<Vec<_>>()).unwrap().expect_code(&[0]).unwrap();
+    let run = |line: &str| {
+        agent
+            .cli(&line.split(' ').collect::<Vec<_>>())
+            .unwrap()
+            .expect_code(&[0])
+            .unwrap()
+    };
     run("alias put web --listen 198.51.100.10:8080/tcp --path bypass");
     run("set put web v1 --backend 10.1.0.2");
     run("split web v1=100");
     assert_eq!(Kept::open(lab.client(), "198.51.100.10:8080").ask(), "v1");
     for _ in 0..3 {
-        assert_eq!((to_listener.ask(), to_backend.ask()), ("old".to_owned(), "v1".to_owned()));
+        assert_eq!(
+            (to_listener.ask(), to_backend.ask()),
+            ("old".to_owned(), "v1".to_owned())
+        );
     }
 }
 

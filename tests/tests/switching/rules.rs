@@ -26,14 +26,37 @@ table ip6 masquerade6 {
 fn add_rules(ground: &Ground, rules: &str) {
     let file = ground.lab.dir().join("rules.nft");
     std::fs::write(&file, rules).unwrap();
-    ground.lab.host().run(&["nft", "-f", &file.display().to_string()]).unwrap().expect_code(&[0]).unwrap();
+    ground
+        .lab
+        .host()
+        .run(&["nft", "-f", &file.display().to_string()])
+        .unwrap()
+        .expect_code(&[0])
+        .unwrap();
 }
 
 fn bulk(ground: &Ground) {
     for listener in ["198.51.100.10", "[2001:db8::10]"] {
         let url = format!("http://{listener}:80/files/big");
-        let words = ["curl", "-sSg", "--max-time", "20", "-o", "/dev/null", "-w", "%{size_download}", &url];
-        let size = ground.lab.client().run(&words).unwrap().expect_code(&[0]).unwrap().stdout;
+        let words = [
+            "curl",
+            "-sSg",
+            "--max-time",
+            "20",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download}",
+            &url,
+        ];
+        let size = ground
+            .lab
+            .client()
+            .run(&words)
+            .unwrap()
+            .expect_code(&[0])
+            .unwrap()
+            .stdout;
         assert_eq!(size, "20000000", "{url}");
     }
 }
@@ -76,7 +99,9 @@ fn auto_takes_the_stack_where_rules_could_cover_a_flow_and_says_so() {
     let count = |name: &str| {
         let status = ground.json("status --json");
         status["reasons"].as_array().and_then(|rows| {
-            rows.iter().find(|row| row["reason"] == name).and_then(|row| row["packets"].as_u64())
+            rows.iter()
+                .find(|row| row["reason"] == name)
+                .and_then(|row| row["packets"].as_u64())
         })
     };
     assert!(count("opened_stack") >= Some(2), "{:?}", count("opened_stack"));

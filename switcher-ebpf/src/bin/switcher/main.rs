@@ -2,7 +2,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "compare-and-swap and fetch-and-add exist on this target as intrinsics only")]
+#![expect(
+    internal_features,
+    reason = "compare-and-swap and fetch-and-add exist on this target as intrinsics only"
+)]
 // The crate's lint table denies `unsafe`; here and in the two accessor files it is what a BPF program is made of.
 #![allow(unsafe_code)]
 #![allow(missing_docs, reason = "the macros' own items have none")]

@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use switcher_ebpf::abi::{
-    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL,
-    LIVENESS_WORDS, Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
+    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
+    Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
 };
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::tables::{Image, IndexError, Tables};
@@ -20,7 +20,8 @@ type ImageMap = Array<Row, 16, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
 #[btf_map]
 static IMAGE: ArrayOfMaps<ImageMap, 1> = ArrayOfMaps::new();
 #[btf_map]
-static FLOW_INDEX: HashMap<FlowKey, u64, { INDEX_ENTRIES_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+static FLOW_INDEX: HashMap<FlowKey, u64, { INDEX_ENTRIES_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 #[btf_map]
 static FLOW_RECORDS: Array<FlowRecord, { FLOW_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
@@ -103,7 +104,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn index_replace(&self, key: &FlowKey, value: IndexValue) -> Result<(), IndexError> {
-        FLOW_INDEX.insert(key, value.0, BPF_EXIST as u64).map_err(|_| IndexError::Full)
+        FLOW_INDEX
+            .insert(key, value.0, BPF_EXIST as u64)
+            .map_err(|_| IndexError::Full)
     }
 
     #[inline(always)]
@@ -139,4 +142,3 @@ impl Tables for KernelTables {
         SET_COUNTERS.get(set_id)
     }
 }
-

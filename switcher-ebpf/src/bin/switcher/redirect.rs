@@ -34,7 +34,12 @@ pub fn to_route(ctx: &TcContext, client_ifindex: u32) -> Result<i32, Reason> {
     // SAFETY: the context and a buffer of the size that is told.
     let found = unsafe {
         route.ifindex = (*ctx.skb.skb).ifindex;
-        bpf_fib_lookup(ctx.as_ptr(), &mut route, size_of::<FibLookup>() as i32, BPF_FIB_LOOKUP_SKIP_NEIGH as u32)
+        bpf_fib_lookup(
+            ctx.as_ptr(),
+            &mut route,
+            size_of::<FibLookup>() as i32,
+            BPF_FIB_LOOKUP_SKIP_NEIGH as u32,
+        )
     };
     if found == BPF_FIB_LKUP_RET_FRAG_NEEDED as i64 {
         return Err(Reason::BypassTooBig);
@@ -54,7 +59,9 @@ fn by_next_hop(route: &FibLookup) -> i32 {
     unsafe {
         let mut hop = bpf_redir_neigh {
             nh_family: route.family as u32,
-            __bindgen_anon_1: NextHop { ipv6_nh: route.__bindgen_anon_4.ipv6_dst },
+            __bindgen_anon_1: NextHop {
+                ipv6_nh: route.__bindgen_anon_4.ipv6_dst,
+            },
         };
         bpf_redirect_neigh(route.ifindex, &mut hop, size_of::<bpf_redir_neigh>() as i32, 0) as i32
     }

@@ -1,9 +1,9 @@
 //! A socket buffer as a packet. Reads and writes go through helpers, which cope with paged data and shared headers.
 
-use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, __sk_buff};
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
-use aya_ebpf::Global;
 use core::mem::MaybeUninit;
 use switcher_ebpf::packet::{Covers, Packet, PacketError};
 

@@ -18,7 +18,12 @@ aliases:
 ";
 
 fn flips(agent: &Agent) -> usize {
-    agent.kernel.take_calls().iter().filter(|call| call.starts_with("flip")).count()
+    agent
+        .kernel
+        .take_calls()
+        .iter()
+        .filter(|call| call.starts_with("flip"))
+        .count()
 }
 
 #[tokio::test]
@@ -30,9 +35,18 @@ async fn apply_attaches_writes_and_flips_in_that_order() {
     let what: Vec<&str> = document.changes.iter().map(|change| change.what.as_str()).collect();
     assert_eq!(what[0], "alias web: created, listens on 198.51.100.10:80/tcp");
     assert_eq!(what[3], "alias web: split v1=100");
-    let calls: Vec<String> = agent.kernel.take_calls().into_iter().filter(|call| call != "refresh").collect();
+    let calls: Vec<String> = agent
+        .kernel
+        .take_calls()
+        .into_iter()
+        .filter(|call| call != "refresh")
+        .collect();
     assert_eq!(calls, ["clear 1", "clear 2", "attach veth9 10 Backend", "flip 2"]);
-    assert_eq!(agent.kernel.state().file_epochs.last(), Some(&2), "the file is written before the flip");
+    assert_eq!(
+        agent.kernel.state().file_epochs.last(),
+        Some(&2),
+        "the file is written before the flip"
+    );
     assert_eq!(agent.on_disk().aliases.len(), 1);
     assert_eq!(document.receipt.unwrap().id, Some(1));
 }
@@ -62,9 +76,17 @@ async fn prune_removes_what_the_stack_owns_and_the_file_omits() {
     agent.put_alias("hand", 99).await.unwrap();
     agent.apply(STACK, false, false).await.unwrap();
     let smaller = STACK.replace("      v2: {backends: ['10.1.1.2:8080']}\n", "");
-    assert_eq!(agent.apply(&smaller, false, false).await.unwrap().changes.len(), 0, "without prune nothing goes");
+    assert_eq!(
+        agent.apply(&smaller, false, false).await.unwrap().changes.len(),
+        0,
+        "without prune nothing goes"
+    );
     agent.kernel.add_flows(2, FlowState::Established, 3);
-    refused(agent.apply(&smaller, false, true).await, ErrorCode::Refused, &["v2", "3 flow(s)"]);
+    refused(
+        agent.apply(&smaller, false, true).await,
+        ErrorCode::Refused,
+        &["v2", "3 flow(s)"],
+    );
     agent.kernel.state().flows.clear();
     let document = agent.apply(&smaller, false, true).await.unwrap();
     assert_eq!(document.changes[0].what, "set web/v2: removed");
@@ -78,10 +100,18 @@ async fn prune_removes_what_the_stack_owns_and_the_file_omits() {
 async fn a_new_alias_needs_a_split_and_another_stacks_alias_is_not_taken() {
     let agent = Agent::start().await;
     let bare = STACK.replace("    split: {v1: 100}\n", "");
-    refused(agent.apply(&bare, false, false).await, ErrorCode::Invalid, &["'web' is new", "split"]);
+    refused(
+        agent.apply(&bare, false, false).await,
+        ErrorCode::Invalid,
+        &["'web' is new", "split"],
+    );
     agent.apply(STACK, false, false).await.unwrap();
     let other = STACK.replace("stack: shop", "stack: other");
-    refused(agent.apply(&other, false, false).await, ErrorCode::Refused, &["'shop'", "'other'"]);
+    refused(
+        agent.apply(&other, false, false).await,
+        ErrorCode::Refused,
+        &["'shop'", "'other'"],
+    );
 }
 
 #[tokio::test]
@@ -89,10 +119,17 @@ async fn a_failed_flip_leaves_everything_as_it_was() {
     let agent = Agent::with_web().await;
     let before = agent.on_disk();
     agent.kernel.state().fail_flip = true;
-    refused(agent.split("web", &[("v2", 1)]).await, ErrorCode::HostFailed, &["nothing was changed"]);
+    refused(
+        agent.split("web", &[("v2", 1)]).await,
+        ErrorCode::HostFailed,
+        &["nothing was changed"],
+    );
     assert_eq!(agent.on_disk(), before);
     agent.kernel.state().fail_flip = false;
-    assert_eq!(agent.status().await.aliases[0].split, BTreeMap::from([(set("v1"), 100)]));
+    assert_eq!(
+        agent.status().await.aliases[0].split,
+        BTreeMap::from([(set("v1"), 100)])
+    );
     agent.split("web", &[("v2", 1)]).await.unwrap();
 }
 
@@ -103,32 +140,83 @@ async fn a_disk_that_does_not_write_leaves_everything_as_it_was() {
     std::fs::rename(&file, agent.directory.path().join("kept")).unwrap();
     std::fs::create_dir(&file).unwrap();
     agent.kernel.take_calls();
-    refused(agent.split("web", &[("v2", 1)]).await, ErrorCode::StoreFailed, &["desired.json", "make room"]);
+    refused(
+        agent.split("web", &[("v2", 1)]).await,
+        ErrorCode::StoreFailed,
+        &["desired.json", "make room"],
+    );
     assert_eq!(flips(&agent), 0);
-    assert_eq!(agent.status().await.aliases[0].split, BTreeMap::from([(set("v1"), 100)]));
+    assert_eq!(
+        agent.status().await.aliases[0].split,
+        BTreeMap::from([(set("v1"), 100)])
+    );
 }
 
 #[tokio::test]
 async fn bad_changes_are_refused_with_field_and_remedy() {
     let agent = Agent::with_web().await;
     let image = agent.kernel.state().image.clone();
-    refused(agent.put_alias("api", 80).await, ErrorCode::Invalid, &["claimed twice", "'api'", "'web'"]);
-    refused(agent.put_set("nope", "v1", &["10.1.0.2"]).await, ErrorCode::UnknownAlias, &["'nope'", "web"]);
-    refused(agent.put_set("web", "v3", &[]).await, ErrorCode::Invalid, &["no backends"]);
-    refused(agent.put_set("web", "v3", &["10.1.0.2", "10.1.0.2"]).await, ErrorCode::Invalid, &["twice"]);
-    refused(agent.put_set("web", "v3", &["127.0.0.1:80"]).await, ErrorCode::Invalid, &["host itself", "namespace"]);
-    refused(agent.put_set("web", "v3", &["198.51.100.10"]).await, ErrorCode::Invalid, &["round in circles"]);
-    refused(agent.put_set("web", "v1", &["fd00::2"]).await, ErrorCode::Invalid, &["no IPv4 backend"]);
-    refused(agent.split("web", &[("v9", 1)]).await, ErrorCode::UnknownSet, &["'v9'", "v1, v2"]);
-    refused(agent.split("web", &[("v1", 0)]).await, ErrorCode::Invalid, &["no set a share"]);
+    refused(
+        agent.put_alias("api", 80).await,
+        ErrorCode::Invalid,
+        &["claimed twice", "'api'", "'web'"],
+    );
+    refused(
+        agent.put_set("nope", "v1", &["10.1.0.2"]).await,
+        ErrorCode::UnknownAlias,
+        &["'nope'", "web"],
+    );
+    refused(
+        agent.put_set("web", "v3", &[]).await,
+        ErrorCode::Invalid,
+        &["no backends"],
+    );
+    refused(
+        agent.put_set("web", "v3", &["10.1.0.2", "10.1.0.2"]).await,
+        ErrorCode::Invalid,
+        &["twice"],
+    );
+    refused(
+        agent.put_set("web", "v3", &["127.0.0.1:80"]).await,
+        ErrorCode::Invalid,
+        &["host itself", "namespace"],
+    );
+    refused(
+        agent.put_set("web", "v3", &["198.51.100.10"]).await,
+        ErrorCode::Invalid,
+        &["round in circles"],
+    );
+    refused(
+        agent.put_set("web", "v1", &["fd00::2"]).await,
+        ErrorCode::Invalid,
+        &["no IPv4 backend"],
+    );
+    refused(
+        agent.split("web", &[("v9", 1)]).await,
+        ErrorCode::UnknownSet,
+        &["'v9'", "v1, v2"],
+    );
+    refused(
+        agent.split("web", &[("v1", 0)]).await,
+        ErrorCode::Invalid,
+        &["no set a share"],
+    );
     refused(agent.rollback("nope").await, ErrorCode::UnknownAlias, &[]);
     refused(agent.rollback("web").await, ErrorCode::Refused, &["no earlier split"]);
     let many: Vec<String> = (0..1_025).map(|n| format!("10.1.{}.{}", n / 250, n % 250)).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    refused(agent.put_set("web", "v3", &many).await, ErrorCode::Invalid, &["1025", "1024"]);
+    refused(
+        agent.put_set("web", "v3", &many).await,
+        ErrorCode::Invalid,
+        &["1025", "1024"],
+    );
     let error = agent.put_set("web", "v1", &["fd00::2"]).await.unwrap_err();
     assert_eq!(error.field.as_deref(), Some("aliases.web.sets.v1"));
-    assert_eq!(agent.kernel.state().image.aliases, image.aliases, "the running image is untouched");
+    assert_eq!(
+        agent.kernel.state().image.aliases,
+        image.aliases,
+        "the running image is untouched"
+    );
 }
 
 #[tokio::test]
@@ -136,10 +224,20 @@ async fn bypass_is_refused_where_it_cannot_be() {
     let agent = Agent::with_web().await;
     agent.put_set("web", "far", &["192.0.2.9:80"]).await.unwrap();
     let listen = vec!["198.51.100.10:80/tcp".parse().unwrap()];
-    let put = AliasPut { listen, path: PathPolicy::Bypass };
+    let put = AliasPut {
+        listen,
+        path: PathPolicy::Bypass,
+    };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
-    refused(agent.split("web", &[("far", 1)]).await, ErrorCode::Refused, &["192.0.2.9:80", "through eth9", "--path"]);
-    assert!(matches!(agent.kernel.state().image.aliases[0].sets[0].backends[0].path, Path::Bypass { .. }));
+    refused(
+        agent.split("web", &[("far", 1)]).await,
+        ErrorCode::Refused,
+        &["192.0.2.9:80", "through eth9", "--path"],
+    );
+    assert!(matches!(
+        agent.kernel.state().image.aliases[0].sets[0].backends[0].path,
+        Path::Bypass { .. }
+    ));
 }
 
 #[tokio::test]
@@ -165,7 +263,10 @@ async fn a_number_that_flows_name_is_not_given_away() {
     agent.kernel.take_calls();
     agent.put_set("web", "v4", &["10.1.3.2"]).await.unwrap();
     assert_eq!(agent.on_disk().aliases[&alias("web")].sets[&set("v4")].id, 2);
-    assert!(agent.kernel.take_calls().contains(&"clear 2".to_owned()), "it begins with zeroes");
+    assert!(
+        agent.kernel.take_calls().contains(&"clear 2".to_owned()),
+        "it begins with zeroes"
+    );
 }
 
 #[tokio::test]
@@ -183,10 +284,17 @@ async fn a_backend_that_stays_keeps_its_number() {
     let agent = Agent::with_web().await;
     let id_of = |desired: &Desired| {
         let backends = &desired.aliases[&alias("web")].sets[&set("v1")].backends;
-        backends.iter().find(|backend| backend.address.to_string() == "10.1.0.2:8080").unwrap().id
+        backends
+            .iter()
+            .find(|backend| backend.address.to_string() == "10.1.0.2:8080")
+            .unwrap()
+            .id
     };
     let before = id_of(&agent.on_disk());
-    let document = agent.put_set("web", "v1", &["10.1.0.9:8080", "10.1.0.2:8080"]).await.unwrap();
+    let document = agent
+        .put_set("web", "v1", &["10.1.0.9:8080", "10.1.0.2:8080"])
+        .await
+        .unwrap();
     assert_eq!(document.changes[0].what, "set web/v1: backends +10.1.0.9:8080");
     assert_eq!(id_of(&agent.on_disk()), before);
 }
@@ -201,7 +309,11 @@ async fn rollback_restores_the_split_to_the_hash() {
     assert_eq!(receipt.outcome, Outcome::Done);
     assert_eq!(agent.kernel.state().image.aliases[0].segments, before);
     agent.rollback("web").await.unwrap();
-    assert_eq!(agent.status().await.aliases[0].split[&set("v2")], 80, "it is itself a change");
+    assert_eq!(
+        agent.status().await.aliases[0].split[&set("v2")],
+        80,
+        "it is itself a change"
+    );
 }
 
 #[tokio::test]
@@ -209,15 +321,23 @@ async fn rollback_to_a_set_that_is_gone_is_refused() {
     let agent = Agent::with_web().await;
     agent.split("web", &[("v2", 1)]).await.unwrap();
     agent.changes(Command::SetRm(alias("web"), set("v1"))).await.unwrap();
-    refused(agent.rollback("web").await, ErrorCode::Refused, &["'v1' was removed", "set put"]);
+    refused(
+        agent.rollback("web").await,
+        ErrorCode::Refused,
+        &["'v1' was removed", "set put"],
+    );
 }
 
 #[tokio::test]
 async fn a_command_whose_time_is_up_changes_nothing() {
     let agent = Agent::with_web().await;
     flips(&agent);
-    let request = SplitRequest { weights: BTreeMap::from([(set("v2"), 1.try_into().unwrap())]) };
-    let answer = agent.ask_within(Command::Split(alias("web"), request), Duration::ZERO).await;
+    let request = SplitRequest {
+        weights: BTreeMap::from([(set("v2"), 1.try_into().unwrap())]),
+    };
+    let answer = agent
+        .ask_within(Command::Split(alias("web"), request), Duration::ZERO)
+        .await;
     refused(answer, ErrorCode::TimedOut, &["--timeout"]);
     assert_eq!(flips(&agent), 0);
     assert!(!agent.on_disk().aliases[&alias("web")].split.has(&set("v2")));

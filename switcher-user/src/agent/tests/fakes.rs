@@ -62,7 +62,11 @@ impl Fake {
 
 fn failed(what: &str) -> KernelError {
     let source = Box::new(std::io::Error::other("as the test asked"));
-    KernelError::Step { doing: what.to_owned(), source, remedy: "do not ask for it" }
+    KernelError::Step {
+        doing: what.to_owned(),
+        source,
+        remedy: "do not ask for it",
+    }
 }
 
 impl Kernel for Fake {
@@ -70,7 +74,9 @@ impl Kernel for Fake {
         Ok(self.state().image.epoch)
     }
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
-        self.state().calls.push(format!("attach {interface} {ifindex} {role:?}"));
+        self.state()
+            .calls
+            .push(format!("attach {interface} {ifindex} {role:?}"));
         Ok(())
     }
     fn attached(&self) -> Vec<(String, Role)> {
@@ -87,7 +93,11 @@ impl Kernel for Fake {
         assert!(plan.epoch > state.image.epoch, "an epoch only rises");
         state.calls.push(format!("flip {}", plan.epoch));
         state.image = plan.clone();
-        Ok(Flip { epoch: plan.epoch, before_ns: 1_000, after_ns: 2_000 })
+        Ok(Flip {
+            epoch: plan.epoch,
+            before_ns: 1_000,
+            after_ns: 2_000,
+        })
     }
     fn refresh(&self, _: Duration) -> Result<(), KernelError> {
         self.state().calls.push("refresh".to_owned());
@@ -137,7 +147,13 @@ pub(super) struct HostState {
 
 impl Default for FakeHost {
     fn default() -> Self {
-        let state = HostState { firewall: Vec::new(), veth_ifindex: 10, edges: vec!["eth9"], fail: false, looks: 0 };
+        let state = HostState {
+            firewall: Vec::new(),
+            veth_ifindex: 10,
+            edges: vec!["eth9"],
+            fail: false,
+            looks: 0,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 }
@@ -165,7 +181,11 @@ fn route(address: IpAddr, veth: u32) -> BackendRoute {
         IpAddr::V4(v4) if v4.is_loopback() => (1, "lo", RouteKind::Local),
         _ => (2, "eth9", RouteKind::Routed),
     };
-    BackendRoute { ifindex, interface: interface.to_owned(), kind }
+    BackendRoute {
+        ifindex,
+        interface: interface.to_owned(),
+        kind,
+    }
 }
 
 impl Host for FakeHost {
@@ -173,11 +193,17 @@ impl Host for FakeHost {
         let mut state = self.state();
         state.looks += 1;
         if state.fail {
-            return Err(NetError::Ask { what: "routes".to_owned(), cause: "as the test asked".to_owned() });
+            return Err(NetError::Ask {
+                what: "routes".to_owned(),
+                cause: "as the test asked".to_owned(),
+            });
         }
         let veth = state.veth_ifindex;
         Ok(Observed {
-            backends: backends.iter().map(|address| (*address, route(*address, veth))).collect(),
+            backends: backends
+                .iter()
+                .map(|address| (*address, route(*address, veth)))
+                .collect(),
             firewall: state.firewall.clone(),
             interfaces: vec![interface("lo", 1), interface("eth9", 2), interface("veth9", veth)],
         })

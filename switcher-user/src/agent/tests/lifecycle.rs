@@ -17,7 +17,13 @@ async fn the_start_attaches_then_installs_above_the_kernels_epoch() {
 async fn a_restart_reinstalls_what_is_on_the_disk() {
     let agent = Agent::with_web().await;
     let image = agent.kernel.state().image.clone();
-    let Agent { kernel, host, directory, commands, _stop } = agent;
+    let Agent {
+        kernel,
+        host,
+        directory,
+        commands,
+        _stop,
+    } = agent;
     drop((commands, _stop));
     let copy = TempDir::new().unwrap();
     std::fs::copy(directory.path().join("desired.json"), copy.path().join("desired.json")).unwrap();
@@ -59,9 +65,16 @@ async fn a_tick_follows_a_veth_that_was_made_anew() {
 #[tokio::test]
 async fn a_tick_takes_the_stack_when_firewall_rules_appear() {
     let agent = Agent::with_web().await;
-    agent.host.state().firewall.push("table inet filter drops things".to_owned());
+    agent
+        .host
+        .state()
+        .firewall
+        .push("table inet filter drops things".to_owned());
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(agent.kernel.state().image.aliases[0].sets[0].backends[0].path, Path::Stack);
+    assert_eq!(
+        agent.kernel.state().image.aliases[0].sets[0].backends[0].path,
+        Path::Stack
+    );
     let status = agent.status().await;
     assert_eq!(status.firewall, ["table inet filter drops things"]);
     assert!(status.aliases[0].sets[0].backends[0].why.contains("firewall"));

@@ -41,11 +41,19 @@ impl Agent {
         let store = Store::open(directory.path()).unwrap();
         let desired = store.load().unwrap();
         kernel.watch_file(directory.path().join("desired.json"));
-        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[]).await.unwrap();
+        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[])
+            .await
+            .unwrap();
         let (commands, inbox) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(owner.run(inbox, stopped));
-        Self { kernel, host, directory, commands, _stop: stop }
+        Self {
+            kernel,
+            host,
+            directory,
+            commands,
+            _stop: stop,
+        }
     }
 
     /// One with alias `web`, sets `v1` (which has everything) and `v2`.
@@ -61,8 +69,17 @@ impl Agent {
     async fn ask_within(&self, command: Command, timeout: Duration) -> Result<Reply, ApiError> {
         let (reply, answer) = oneshot::channel();
         let started = Instant::now();
-        let caller = Caller { uid: 1_000, pid: Some(7) };
-        let envelope = Envelope { command, caller, started, deadline: started + timeout, reply };
+        let caller = Caller {
+            uid: 1_000,
+            pid: Some(7),
+        };
+        let envelope = Envelope {
+            command,
+            caller,
+            started,
+            deadline: started + timeout,
+            reply,
+        };
         self.commands.send(envelope).await.unwrap();
         answer.await.unwrap()
     }
@@ -80,18 +97,33 @@ impl Agent {
 
     async fn put_alias(&self, alias: &str, port: u16) -> Result<ChangesDocument, ApiError> {
         let listen = vec![format!("198.51.100.10:{port}/tcp").parse().unwrap()];
-        self.changes(Command::AliasPut(alias.parse().unwrap(), AliasPut { listen, path: PathPolicy::Auto })).await
+        self.changes(Command::AliasPut(
+            alias.parse().unwrap(),
+            AliasPut {
+                listen,
+                path: PathPolicy::Auto,
+            },
+        ))
+        .await
     }
 
     async fn put_set(&self, alias: &str, set: &str, backends: &[&str]) -> Result<ChangesDocument, ApiError> {
         let backends = backends.iter().map(|backend| backend.parse().unwrap()).collect();
-        self.changes(Command::SetPut(alias.parse().unwrap(), set.parse().unwrap(), SetPut { backends })).await
+        self.changes(Command::SetPut(
+            alias.parse().unwrap(),
+            set.parse().unwrap(),
+            SetPut { backends },
+        ))
+        .await
     }
 
     async fn split(&self, alias: &str, weights: &[(&str, i64)]) -> Result<Receipt, ApiError> {
-        let weights: BTreeMap<_, _> =
-            weights.iter().map(|(set, weight)| (set.parse().unwrap(), (*weight).try_into().unwrap())).collect();
-        self.receipt(Command::Split(alias.parse().unwrap(), SplitRequest { weights })).await
+        let weights: BTreeMap<_, _> = weights
+            .iter()
+            .map(|(set, weight)| (set.parse().unwrap(), (*weight).try_into().unwrap()))
+            .collect();
+        self.receipt(Command::Split(alias.parse().unwrap(), SplitRequest { weights }))
+            .await
     }
 
     async fn rollback(&self, alias: &str) -> Result<Receipt, ApiError> {
@@ -107,10 +139,15 @@ impl Agent {
 
     async fn apply(&self, yaml: &str, dry_run: bool, prune: bool) -> Result<ChangesDocument, ApiError> {
         let spec = crate::config::parse(yaml, "stack.yaml").unwrap().spec;
-        self.changes(Command::Apply(Box::new(ApplyRequest { spec, dry_run, prune }))).await
+        self.changes(Command::Apply(Box::new(ApplyRequest { spec, dry_run, prune })))
+            .await
     }
 
-    async fn upgrade(&self, request: &UpgradeRequest, timeout: Duration) -> Result<watch::Receiver<Progress>, ApiError> {
+    async fn upgrade(
+        &self,
+        request: &UpgradeRequest,
+        timeout: Duration,
+    ) -> Result<watch::Receiver<Progress>, ApiError> {
         match self.ask_within(Command::Upgrade(request.clone()), timeout).await? {
             Reply::Progress(progress) => Ok(progress),
             other => panic!("no progress: {other:?}"),
@@ -130,7 +167,12 @@ impl Agent {
 }
 
 fn upgrade(to: &str, drain_timeout_ms: u64) -> UpgradeRequest {
-    UpgradeRequest { aliases: vec![alias("web")], to: to.parse().unwrap(), from: None, drain_timeout_ms }
+    UpgradeRequest {
+        aliases: vec![alias("web")],
+        to: to.parse().unwrap(),
+        from: None,
+        drain_timeout_ms,
+    }
 }
 
 fn alias(name: &str) -> AliasName {

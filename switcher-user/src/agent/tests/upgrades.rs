@@ -11,9 +11,18 @@ async fn without_flows_it_is_done_at_once() {
     let agent = Agent::with_web().await;
     let receipt = finished(agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap()).await;
     assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::Done, 0));
-    assert_eq!((receipt.aliases[0].from.clone(), receipt.aliases[0].to.clone()), (Some(set("v1")), Some(set("v2"))));
+    assert_eq!(
+        (receipt.aliases[0].from.clone(), receipt.aliases[0].to.clone()),
+        (Some(set("v1")), Some(set("v2")))
+    );
     assert_eq!(receipt.epoch_after, receipt.epoch_before + 1);
-    assert_eq!(receipt.caller, Caller { uid: 1_000, pid: Some(7) });
+    assert_eq!(
+        receipt.caller,
+        Caller {
+            uid: 1_000,
+            pid: Some(7)
+        }
+    );
     let kept = agent.receipt(Command::Receipt(receipt.id.unwrap())).await.unwrap();
     assert_eq!(kept, receipt, "what is kept is what was told");
 }
@@ -25,9 +34,22 @@ async fn it_waits_for_pending_and_established_flows_and_not_for_closing_ones() {
     agent.kernel.add_flows(V1, FlowState::Established, 2);
     agent.kernel.add_flows(V1, FlowState::Closing, 4);
     let mut progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
-    let seen = progress.wait_for(|at| matches!(at, Progress::Draining { pending: 1, established: 2, .. }));
+    let seen = progress.wait_for(|at| {
+        matches!(
+            at,
+            Progress::Draining {
+                pending: 1,
+                established: 2,
+                ..
+            }
+        )
+    });
     tokio::time::timeout(LONG, seen).await.unwrap().unwrap();
-    agent.kernel.state().flows.retain(|flow| flow.state == FlowState::Closing);
+    agent
+        .kernel
+        .state()
+        .flows
+        .retain(|flow| flow.state == FlowState::Closing);
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
 }
 
@@ -39,7 +61,11 @@ async fn flows_left_at_the_deadline_are_told() {
     assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::FlowsLeft, 4));
     assert_eq!(receipt.drain.unwrap().left(), 2);
     assert!(receipt.message.contains("2 flow(s)"), "{}", receipt.message);
-    assert_eq!(agent.status().await.aliases[0].split, BTreeMap::from([(set("v2"), 100)]), "the switch stands");
+    assert_eq!(
+        agent.status().await.aliases[0].split,
+        BTreeMap::from([(set("v2"), 100)]),
+        "the switch stands"
+    );
 }
 
 #[tokio::test]
@@ -48,9 +74,15 @@ async fn an_upgrade_that_was_done_is_nothing_to_do() {
     finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
     agent.kernel.add_flows(V1, FlowState::Established, 1);
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
-    assert_eq!((receipt.outcome, receipt.exit_code, receipt.id), (Outcome::NothingToDo, 0, None));
+    assert_eq!(
+        (receipt.outcome, receipt.exit_code, receipt.id),
+        (Outcome::NothingToDo, 0, None)
+    );
     // FROM was named, so exit 0 would promise that it may be stopped.
-    let named = UpgradeRequest { from: Some(set("v1")), ..upgrade("v2", 0) };
+    let named = UpgradeRequest {
+        from: Some(set("v1")),
+        ..upgrade("v2", 0)
+    };
     let receipt = finished(agent.upgrade(&named, LONG).await.unwrap()).await;
     assert_eq!(receipt.outcome, Outcome::FlowsLeft);
 }
@@ -60,16 +92,43 @@ async fn whose_share_moves_must_be_clear() {
     let agent = Agent::with_web().await;
     agent.put_set("web", "v3", &["10.1.2.2"]).await.unwrap();
     agent.split("web", &[("v1", 60), ("v3", 40)]).await.unwrap();
-    let ask = |from: Option<&str>, to: &str| UpgradeRequest { from: from.map(set), ..upgrade(to, 0) };
-    refused(agent.upgrade(&upgrade("v2", 0), LONG).await, ErrorCode::Invalid, &["v1, v3", "--from"]);
-    refused(agent.upgrade(&ask(Some("v2"), "v2"), LONG).await, ErrorCode::Invalid, &["two sets"]);
-    refused(agent.upgrade(&ask(None, "v9"), LONG).await, ErrorCode::UnknownSet, &["'v9'"]);
+    let ask = |from: Option<&str>, to: &str| UpgradeRequest {
+        from: from.map(set),
+        ..upgrade(to, 0)
+    };
+    refused(
+        agent.upgrade(&upgrade("v2", 0), LONG).await,
+        ErrorCode::Invalid,
+        &["v1, v3", "--from"],
+    );
+    refused(
+        agent.upgrade(&ask(Some("v2"), "v2"), LONG).await,
+        ErrorCode::Invalid,
+        &["two sets"],
+    );
+    refused(
+        agent.upgrade(&ask(None, "v9"), LONG).await,
+        ErrorCode::UnknownSet,
+        &["'v9'"],
+    );
     finished(agent.upgrade(&ask(Some("v1"), "v2"), LONG).await.unwrap()).await;
     let split = agent.status().await.aliases[0].split.clone();
-    assert_eq!(split, BTreeMap::from([(set("v2"), 60), (set("v3"), 40)]), "others keep theirs");
-    refused(agent.upgrade(&ask(Some("v1"), "v1"), LONG).await, ErrorCode::Invalid, &["two sets"]);
+    assert_eq!(
+        split,
+        BTreeMap::from([(set("v2"), 60), (set("v3"), 40)]),
+        "others keep theirs"
+    );
+    refused(
+        agent.upgrade(&ask(Some("v1"), "v1"), LONG).await,
+        ErrorCode::Invalid,
+        &["two sets"],
+    );
     agent.put_set("web", "v4", &["10.1.3.2"]).await.unwrap();
-    refused(agent.upgrade(&ask(Some("v1"), "v4"), LONG).await, ErrorCode::Refused, &["no share", "v2, v3"]);
+    refused(
+        agent.upgrade(&ask(Some("v1"), "v4"), LONG).await,
+        ErrorCode::Refused,
+        &["no share", "v2, v3"],
+    );
 }
 
 #[tokio::test]
@@ -80,10 +139,21 @@ async fn several_aliases_flip_at_once() {
     agent.put_set("api", "v2", &["10.1.1.2:8081"]).await.unwrap();
     agent.split("api", &[("v1", 1)]).await.unwrap();
     agent.kernel.take_calls();
-    let request = UpgradeRequest { aliases: vec![alias("web"), alias("api")], ..upgrade("v2", 0) };
+    let request = UpgradeRequest {
+        aliases: vec![alias("web"), alias("api")],
+        ..upgrade("v2", 0)
+    };
     let receipt = finished(agent.upgrade(&request, LONG).await.unwrap()).await;
     assert_eq!(receipt.aliases.len(), 2);
-    assert_eq!(agent.kernel.take_calls().iter().filter(|call| call.starts_with("flip")).count(), 1);
+    assert_eq!(
+        agent
+            .kernel
+            .take_calls()
+            .iter()
+            .filter(|call| call.starts_with("flip"))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -92,13 +162,20 @@ async fn the_identical_command_attaches_and_a_different_one_is_refused() {
     agent.kernel.add_flows(V1, FlowState::Established, 1);
     let first = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
     let second = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
-    refused(agent.upgrade(&upgrade("v1", 30_000), LONG).await, ErrorCode::Busy, &["upgrade of web to v2"]);
+    refused(
+        agent.upgrade(&upgrade("v1", 30_000), LONG).await,
+        ErrorCode::Busy,
+        &["upgrade of web to v2"],
+    );
     refused(agent.split("web", &[("v1", 1)]).await, ErrorCode::Busy, &[]);
     refused(agent.rollback("web").await, ErrorCode::Busy, &[]);
     refused(agent.put_set("web", "v1", &["10.1.0.3"]).await, ErrorCode::Busy, &[]);
     refused(agent.ask(Command::AliasRm(alias("web"))).await, ErrorCode::Busy, &[]);
     refused(agent.ask(Command::Detach).await, ErrorCode::Busy, &[]);
-    assert_eq!(agent.status().await.aliases[0].running.as_deref(), Some("upgrade of web to v2"));
+    assert_eq!(
+        agent.status().await.aliases[0].running.as_deref(),
+        Some("upgrade of web to v2")
+    );
     agent.put_alias("other", 99).await.unwrap();
     agent.kernel.state().flows.clear();
     let (first, second) = (finished(first).await, finished(second).await);
@@ -117,7 +194,9 @@ async fn whoever_asked_may_leave() {
         assert!(Instant::now() < deadline, "the upgrade goes on without its asker");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let Reply::Receipts(receipts) = agent.ask(Command::Receipts).await.unwrap() else { panic!("no list") };
+    let Reply::Receipts(receipts) = agent.ask(Command::Receipts).await.unwrap() else {
+        panic!("no list")
+    };
     assert_eq!(receipts.receipts[0].outcome, Outcome::Done);
 }
 
@@ -125,16 +204,26 @@ async fn whoever_asked_may_leave() {
 async fn the_commands_time_before_the_flip_changes_nothing_and_after_it_rolls_back() {
     let agent = Agent::with_web().await;
     let before = agent.kernel.state().image.aliases.clone();
-    refused(agent.upgrade(&upgrade("v2", 30_000), Duration::ZERO).await, ErrorCode::TimedOut, &["--timeout"]);
+    refused(
+        agent.upgrade(&upgrade("v2", 30_000), Duration::ZERO).await,
+        ErrorCode::TimedOut,
+        &["--timeout"],
+    );
     assert_eq!(agent.kernel.state().image.aliases, before);
     agent.kernel.add_flows(V1, FlowState::Established, 1);
-    let progress = agent.upgrade(&upgrade("v2", 30_000), Duration::from_millis(500)).await.unwrap();
+    let progress = agent
+        .upgrade(&upgrade("v2", 30_000), Duration::from_millis(500))
+        .await
+        .unwrap();
     assert_ne!(agent.kernel.state().image.aliases, before);
     let receipt = finished(progress).await;
     assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::RolledBack, 3));
     assert!(receipt.flip_back.is_some());
     assert_eq!(agent.kernel.state().image.aliases, before, "to the hash");
-    assert_eq!(agent.on_disk().aliases[&alias("web")].split.weights, BTreeMap::from([(set("v1"), 100)]));
+    assert_eq!(
+        agent.on_disk().aliases[&alias("web")].split.weights,
+        BTreeMap::from([(set("v1"), 100)])
+    );
 }
 
 #[tokio::test]
@@ -149,26 +238,60 @@ async fn flows_that_cannot_be_counted_are_an_unknown_outcome() {
 #[tokio::test]
 async fn a_receipt_says_when_the_switch_was_not_final() {
     let agent = Agent::with_web().await;
-    let counters = |at: u64| SetCounters { last_new_flow_ns: at, flows_opened: 1, ..SetCounters::default() };
+    let counters = |at: u64| SetCounters {
+        last_new_flow_ns: at,
+        flows_opened: 1,
+        ..SetCounters::default()
+    };
     agent.kernel.state().counters.insert(V1, counters(1_500));
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
     assert!(receipt.last_new_flows[0].before_flip_end);
-    assert!(receipt.statements.iter().any(|text| text.contains("no new flow chose set v1")), "{receipt:?}");
+    assert!(
+        receipt
+            .statements
+            .iter()
+            .any(|text| text.contains("no new flow chose set v1")),
+        "{receipt:?}"
+    );
     agent.rollback("web").await.unwrap();
     agent.kernel.state().counters.insert(V1, counters(2_001));
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
     assert!(!receipt.last_new_flows[0].before_flip_end);
-    assert!(receipt.statements.iter().any(|text| text.contains("not final")), "{receipt:?}");
+    assert!(
+        receipt.statements.iter().any(|text| text.contains("not final")),
+        "{receipt:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_receipt_with_unpinned_flows_never_says_that_nothing_was_lost() {
     let agent = Agent::with_web().await;
-    let unpinned = SetCounters { flows_unpinned: 3, ..SetCounters::default() };
+    let unpinned = SetCounters {
+        flows_unpinned: 3,
+        ..SetCounters::default()
+    };
     agent.kernel.state().counters.insert(V1, unpinned);
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
     assert_eq!(receipt.unpinned_flows, 3);
-    assert!(receipt.statements.iter().any(|text| text.contains("may have cut")), "{receipt:?}");
-    assert!(!receipt.statements.iter().any(|text| text.contains("every flow")), "{receipt:?}");
+    assert!(
+        receipt.statements.iter().any(|text| text.contains("may have cut")),
+        "{receipt:?}"
+    );
+    assert!(
+        !receipt.statements.iter().any(|text| text.contains("every flow")),
+        "{receipt:?}"
+    );
     assert_eq!(agent.status().await.unpinned_flows, 3);
+}
+
+#[tokio::test]
+async fn a_set_that_has_a_part_gets_the_rest() {
+    let agent = Agent::with_web().await;
+    agent.split("web", &[("v1", 50), ("v2", 50)]).await.unwrap();
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!(
+        (receipt.outcome, receipt.aliases[0].from.clone()),
+        (Outcome::Done, Some(set("v1")))
+    );
+    assert_eq!(agent.kernel.state().image.aliases[0].segments.len(), 1);
 }

@@ -3,10 +3,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use switcher_tests::interrupt;
-use switcher_tests::lab::{Agent, Lab, Process};
 use std::process::Stdio;
 use std::time::Duration;
+use switcher_tests::interrupt;
+use switcher_tests::lab::{Agent, Lab, Process};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -72,7 +72,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let agent = Agent::start(&lab)?;
     let file = lab.dir().join("bench.yaml");
     std::fs::write(&file, STACK)?;
-    agent.cli(&["apply", "-f", &file.display().to_string()])?.expect_code(&[0])?;
+    agent
+        .cli(&["apply", "-f", &file.display().to_string()])?
+        .expect_code(&[0])?;
     let _server = serve(&lab)?;
     let mut ratios = Vec::new();
     for (family, family_name) in FAMILIES.iter().enumerate() {
@@ -90,14 +92,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 fn report(arguments: &Arguments, ratios: Vec<Ratio>) -> Result<()> {
     if arguments.json {
-        let document = Document { schema: 1, rounds: arguments.rounds, bulk_to_plain_routing: ratios };
+        let document = Document {
+            schema: 1,
+            rounds: arguments.rounds,
+            bulk_to_plain_routing: ratios,
+        };
         println!("{}", serde_json::to_string_pretty(&document)?);
         return judge(arguments, &document.bulk_to_plain_routing);
     }
-    println!("bulk (iperf3), as a multiple of plain routing; {} interleaved rounds", arguments.rounds);
-    println!("{:<8} {:<6} {:<9} {:>7} {:>7} {:>7}", "path", "family", "direction", "median", "least", "most");
+    println!(
+        "bulk (iperf3), as a multiple of plain routing; {} interleaved rounds",
+        arguments.rounds
+    );
+    println!(
+        "{:<8} {:<6} {:<9} {:>7} {:>7} {:>7}",
+        "path", "family", "direction", "median", "least", "most"
+    );
     for r in &ratios {
-        println!("{:<8} {:<6} {:<9} {:>7.3} {:>7.3} {:>7.3}", r.path, r.family, r.direction, r.median, r.least, r.most);
+        println!(
+            "{:<8} {:<6} {:<9} {:>7.3} {:>7.3} {:>7.3}",
+            r.path, r.family, r.direction, r.median, r.least, r.most
+        );
     }
     judge(arguments, &ratios)
 }
@@ -112,12 +127,23 @@ fn judge(arguments: &Arguments, ratios: &[Ratio]) -> Result<()> {
 fn ratio(path: &'static str, family: &'static str, direction: &'static str, mut of_plain: Vec<f64>) -> Ratio {
     of_plain.sort_by(f64::total_cmp);
     let (least, most) = (of_plain[0], of_plain[of_plain.len() - 1]);
-    Ratio { path, family, direction, median: of_plain[of_plain.len() / 2], least, most }
+    Ratio {
+        path,
+        family,
+        direction,
+        median: of_plain[of_plain.len() / 2],
+        least,
+        most,
+    }
 }
 
 fn serve(lab: &Lab) -> Result<Process> {
     let mut command = lab.v1().command("iperf3");
-    command.arg("-s").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("-s")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let server = Process::spawn("iperf3", &mut command, nix::sys::signal::Signal::SIGTERM)?;
     interrupt::sleep(Duration::from_millis(500))?;
     Ok(server)
@@ -138,5 +164,7 @@ fn iperf(lab: &Lab, to: &str, flags: &[&str], seconds: u32) -> Result<f64> {
     words.extend(flags);
     let outcome = lab.client().run(&words)?.expect_code(&[0])?;
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
-    report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports a speed")
+    report["end"]["sum_received"]["bits_per_second"]
+        .as_f64()
+        .context("iperf3 reports a speed")
 }

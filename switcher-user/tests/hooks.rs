@@ -1,0 +1,142 @@
+//! Hooks on real interfaces, in a namespace of the test's own. Needs root; fails without it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use switcher_user::kernel::{Datapath, DatapathConfig, HookMode, Role};
+
+/// A namespace with one veth pair, and a bpffs; gone when dropped.
+struct Place {
+    namespace: String,
+    bpffs: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let namespace = format!("swthook-{}-{name}", std::process::id());
+        run("ip", &["netns", "add", &namespace]);
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self {
+            namespace,
+            bpffs: folder.path().join("bpf"),
+            _folder: folder,
+        };
+        place.ip("link add sw0 type veth peer name sw1");
+        place.ip("link set sw0 up");
+        place
+    }
+
+    fn ip(&self, words: &str) -> String {
+        let mut all = vec!["-n", &self.namespace];
+        all.extend(words.split(' '));
+        run("ip", &all)
+    }
+
+    fn filters(&self, hook: &str) -> String {
+        run("tc", &["-n", &self.namespace, "filter", "show", "dev", "sw0", hook])
+    }
+
+    /// Runs in the namespace: attaching goes by interface name.
+    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/{}", self.namespace);
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let namespace = std::fs::File::open(path).unwrap();
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            });
+            inside.join().unwrap()
+        })
+    }
+
+    fn open(&self, hooks: HookMode) -> Datapath {
+        Datapath::open(&DatapathConfig {
+            bpffs: self.bpffs.clone(),
+            hooks,
+        })
+        .unwrap()
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ip("-o link show sw0").split(':').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.bpffs).output();
+        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).output();
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn tcx_programs() -> [usize; 2] {
+    use aya::programs::{SchedClassifier, TcAttachType};
+    [TcAttachType::Ingress, TcAttachType::Egress].map(|kind| SchedClassifier::query_tcx("sw0", kind).unwrap().1.len())
+}
+
+#[test]
+fn tcx_links_outlive_the_agent_and_the_next_one_replaces_its_programs() {
+    let place = Place::new("tcx");
+    let ifindex = place.ifindex();
+    place.inside(|| {
+        for _agent in 0..3 {
+            let mut datapath = place.open(HookMode::Auto);
+            datapath.attach("sw0", ifindex, Role::Edge).unwrap();
+            // An edge that is a backend's veth too has one ingress program still.
+            datapath.attach("sw0", ifindex, Role::Backend).unwrap();
+            drop(datapath);
+            assert_eq!(tcx_programs(), [1, 1]);
+        }
+        Datapath::detach(&place.bpffs).unwrap();
+        assert_eq!(tcx_programs(), [0, 0]);
+    });
+}
+
+#[test]
+fn clsact_filters_outlive_the_agent_and_the_next_one_replaces_them() {
+    let place = Place::new("clsact");
+    let ifindex = place.ifindex();
+    let count = || ["ingress", "egress"].map(|hook| place.filters(hook).matches("direct-action").count());
+    place.inside(|| {
+        for _agent in 0..3 {
+            let mut datapath = place.open(HookMode::Clsact);
+            datapath.attach("sw0", ifindex, Role::Edge).unwrap();
+            drop(datapath);
+            assert_eq!(count(), [1, 1], "{}", place.filters("ingress"));
+        }
+        Datapath::detach(&place.bpffs).unwrap();
+        assert_eq!(count(), [0, 0]);
+    });
+}
+
+#[test]
+fn a_new_interface_under_an_old_name_is_attached_anew() {
+    let place = Place::new("again");
+    let first = place.ifindex();
+    place.inside(|| {
+        let mut datapath = place.open(HookMode::Auto);
+        datapath.attach("sw0", first, Role::Edge).unwrap();
+        place.ip("link del sw0");
+        place.ip("link add sw0 type veth peer name sw1");
+        datapath.attach("sw0", place.ifindex(), Role::Edge).unwrap();
+        assert_eq!(tcx_programs(), [1, 1]);
+    });
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_an_error_that_names_it() {
+    let place = Place::new("none");
+    let error = place.inside(|| place.open(HookMode::Auto).attach("nosuch", 77, Role::Edge).unwrap_err());
+    assert!(error.to_string().contains("nosuch"), "{error}");
+}
