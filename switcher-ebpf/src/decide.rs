@@ -6,7 +6,7 @@ use crate::abi::{ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS,
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::packet::Packet;
-use crate::parse::{Parsed, parse};
+use crate::parse::{Content, IcmpError, Layout, Parsed, parse};
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::tables::{Image, Tables};
@@ -62,7 +62,8 @@ impl Verdict {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let parsed = match parse(packet) {
-        Ok(parsed) => parsed,
+        Ok(Content::Segment(parsed)) => parsed,
+        Ok(Content::Error(error)) => return icmp_ingress(packet, tables, &error),
         Err(reason) => return Verdict::pass(reason),
     };
     match flow::find(tables, &parsed.key) {
@@ -83,16 +84,17 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 #[inline(always)]
 pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let parsed = match parse(packet) {
-        Ok(parsed) => parsed,
+        Ok(Content::Segment(parsed)) => parsed,
+        Ok(Content::Error(error)) => return icmp_egress(packet, tables, &error),
         Err(reason) => return Verdict::pass(reason),
     };
     match flow::find(tables, &parsed.key) {
         Some(found) if found.is_reply => {
-            let verdict = reply(packet, tables, &parsed, &found);
-            // The stack has routed it already.
-            match verdict.action {
-                Action::ToRoute { .. } => Verdict::pass(Reason::ReplyStack),
-                _ => verdict,
+            account_reply(tables, &parsed, &found);
+            // The stack has routed it already, whatever path the flow is on.
+            match rewrite::to_client(packet, &parsed, &found.identity) {
+                Ok(()) => Verdict::pass(Reason::ReplyStack),
+                Err(_) => Verdict::drop(Reason::RewriteFailed),
             }
         }
         Some(_) => Verdict::pass(Reason::OtherHook),
@@ -225,7 +227,8 @@ fn send_to_backend<P: Packet>(
     }
     past_the_stack(
         packet,
-        parsed,
+        &parsed.layout,
+        parsed.ttl,
         Verdict {
             reason,
             action: Action::ToPeer {
@@ -235,12 +238,33 @@ fn send_to_backend<P: Packet>(
     )
 }
 
+/// A reply on the bypass path. What the way past the stack cannot carry goes to the stack as the backend sent it: then
+/// the stack's answer (fragmentation needed, time exceeded) finds the backend.
 #[inline(always)]
 fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: &Found<'_>) -> Verdict {
+    let ifindex = found.record.client.ifindex.load(Relaxed);
+    if parsed.ttl <= 1 {
+        return Verdict::pass(Reason::BypassTtl);
+    }
+    if !packet.fits(ifindex) {
+        return Verdict::pass(Reason::BypassTooBig);
+    }
+    account_reply(tables, parsed, found);
+    if rewrite::to_client(packet, parsed, &found.identity).is_err() {
+        return Verdict::drop(Reason::RewriteFailed);
+    }
+    let verdict = Verdict {
+        reason: Reason::ReplyBypass,
+        action: Action::ToRoute { ifindex },
+    };
+    past_the_stack(packet, &parsed.layout, parsed.ttl, verdict)
+}
+
+#[inline(always)]
+fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     let record = found.record;
     record.seen_ticks.store(ticks(tables.coarse_now_ns()), Relaxed);
-    let identity = &found.identity;
-    if let Some(counters) = tables.counters(identity.set_id) {
+    if let Some(counters) = tables.counters(found.identity.set_id) {
         add(&counters.packets_out, parsed.packets as u64);
         add(&counters.bytes_out, parsed.bytes as u64);
     }
@@ -248,32 +272,78 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
         Event::Nothing => {}
         event => end(tables, found, event),
     }
-    if rewrite::to_client(packet, parsed, identity).is_err() {
+}
+
+/// A packet that goes past the stack is counted a hop here, as the stack would. None left: the stack answers.
+#[inline(always)]
+fn past_the_stack<P: Packet>(packet: &mut P, layout: &Layout, ttl: u8, verdict: Verdict) -> Verdict {
+    if ttl <= 1 {
+        return Verdict::pass(Reason::BypassTtl);
+    }
+    match rewrite::count_hop(packet, layout, ttl) {
+        Ok(()) => verdict,
+        Err(_) => Verdict::drop(Reason::RewriteFailed),
+    }
+}
+
+/// An ICMP error that comes in: about what the listener seemed to send, or, on the bypass path, about what a client sent.
+/// It changes no flow: anybody can send one.
+#[inline(always)]
+fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpError) -> Verdict {
+    let Some(found) = flow::find(tables, &error.quoted.reversed()) else {
+        return Verdict::pass(Reason::NoFlow);
+    };
+    let is_bypass = found.identity.path == PATH_BYPASS;
+    if found.is_reply {
+        if !is_bypass {
+            return Verdict::pass(Reason::OtherHook);
+        }
+        if rewrite::error_to_client(packet, error, &found.identity).is_err() {
+            return Verdict::drop(Reason::RewriteFailed);
+        }
+        let action = Action::ToRoute {
+            ifindex: found.record.client.ifindex.load(Relaxed),
+        };
+        return past_the_stack(
+            packet,
+            &error.layout,
+            error.ttl,
+            Verdict {
+                reason: Reason::IcmpError,
+                action,
+            },
+        );
+    }
+    if rewrite::error_to_backend(packet, error, &found.identity).is_err() {
         return Verdict::drop(Reason::RewriteFailed);
     }
-    if identity.path != PATH_BYPASS {
-        return Verdict::pass(Reason::ReplyStack);
+    if !is_bypass {
+        return Verdict::pass(Reason::IcmpError);
     }
-    let ifindex = record.client.ifindex.load(Relaxed);
+    let action = Action::ToPeer {
+        ifindex: found.record.backend.ifindex.load(Relaxed),
+    };
     past_the_stack(
         packet,
-        parsed,
+        &error.layout,
+        error.ttl,
         Verdict {
-            reason: Reason::ReplyBypass,
-            action: Action::ToRoute { ifindex },
+            reason: Reason::IcmpError,
+            action,
         },
     )
 }
 
-/// A packet that goes past the stack is counted a hop here, as the stack would.
+/// An ICMP error that leaves: about what a client sent, from the backend or from the host's own stack.
 #[inline(always)]
-fn past_the_stack<P: Packet>(packet: &mut P, parsed: &Parsed, verdict: Verdict) -> Verdict {
-    if parsed.ttl <= 1 {
-        return Verdict::pass(Reason::BypassTtl);
-    }
-    match rewrite::count_hop(packet, parsed) {
-        Ok(()) => verdict,
-        Err(_) => Verdict::drop(Reason::RewriteFailed),
+fn icmp_egress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpError) -> Verdict {
+    match flow::find(tables, &error.quoted.reversed()) {
+        Some(found) if found.is_reply => match rewrite::error_to_client(packet, error, &found.identity) {
+            Ok(()) => Verdict::pass(Reason::IcmpError),
+            Err(_) => Verdict::drop(Reason::RewriteFailed),
+        },
+        Some(_) => Verdict::pass(Reason::OtherHook),
+        None => Verdict::pass(Reason::NoFlow),
     }
 }
 

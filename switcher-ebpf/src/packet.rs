@@ -24,6 +24,9 @@ pub trait Packet {
     /// Interface it came in by (ingress) or leaves by (egress).
     fn ifindex(&self) -> u32;
 
+    /// True when the packet, or each of its wire segments, fits the MTU of an interface that is there.
+    fn fits(&self, ifindex: u32) -> bool;
+
     /// Reads bytes.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 

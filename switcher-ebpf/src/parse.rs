@@ -6,6 +6,8 @@ use crate::reason::Reason;
 
 /// TCP's number.
 pub const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_ICMP: u8 = 1;
+const PROTOCOL_ICMPV6: u8 = 58;
 const TCP_FIN: u8 = 0x01;
 const TCP_SYN: u8 = 0x02;
 const TCP_RST: u8 = 0x04;
@@ -85,6 +87,30 @@ impl TcpFacts {
 
 /// A packet that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A TCP segment.
+    Segment(Parsed),
+    /// An ICMP error that quotes a TCP segment.
+    Error(IcmpError),
+}
+
+/// An ICMP error (RFC 792, RFC 4443) about a segment that somebody sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Who reports.
+    pub reporter: Address,
+    /// The segment that is quoted, with the sender as source: it was sent to `quoted.destination`.
+    pub quoted: FlowKey,
+    /// The error's own headers.
+    pub layout: Layout,
+    /// The quoted headers.
+    pub quoted_layout: Layout,
+    /// TTL or hop limit of the error.
+    pub ttl: u8,
+}
+
+/// A TCP segment that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// Who sends to whom.
     pub key: FlowKey,
@@ -112,19 +138,76 @@ struct Network {
 
 /// Reads a packet, or says why it is none of ours.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P) -> Result<Parsed, Reason> {
+pub fn parse<P: Packet>(packet: &P) -> Result<Content, Reason> {
+    let l3 = packet.l3_offset();
     let network = match packet.ethertype() {
-        ETHERTYPE_IPV4 => ipv4(packet)?,
-        ETHERTYPE_IPV6 => ipv6(packet)?,
+        ETHERTYPE_IPV4 => ipv4(packet, l3, Whole::Yes)?,
+        ETHERTYPE_IPV6 => ipv6(packet, l3, Whole::Yes)?,
         _ => return Err(Reason::NotIp),
     };
     if packet.is_vlan_tagged() {
         return Err(Reason::VlanTagged);
     }
-    if network.protocol != PROTOCOL_TCP {
+    match network.protocol {
+        PROTOCOL_TCP => transport(packet, &network).map(Content::Segment),
+        PROTOCOL_ICMP if network.layout.is_v4 => icmp_error(packet, &network).map(Content::Error),
+        PROTOCOL_ICMPV6 if !network.layout.is_v4 => icmp_error(packet, &network).map(Content::Error),
+        _ => Err(Reason::NotCarried),
+    }
+}
+
+/// Whether all of a packet must be there: an ICMP error quotes only its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+const ICMP_HEADER: u32 = 8;
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMP_TIME_EXCEEDED: u8 = 11;
+const ICMP_PARAMETER_PROBLEM: u8 = 12;
+/// RFC 4443: errors are 1 to 127; those that exist are 1 to 4.
+const ICMPV6_ERROR_LAST: u8 = 4;
+
+#[inline(always)]
+fn icmp_error<P: Packet>(packet: &P, network: &Network) -> Result<IcmpError, Reason> {
+    let layout = network.layout;
+    let header: [u8; 4] = packet.load(layout.l4).ok_or(Reason::Malformed)?;
+    let is_error = if layout.is_v4 {
+        matches!(
+            header[0],
+            ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER_PROBLEM
+        )
+    } else {
+        matches!(header[0], 1..=ICMPV6_ERROR_LAST)
+    };
+    if !is_error {
         return Err(Reason::NotCarried);
     }
-    transport(packet, &network)
+    let l3 = layout.l4 + ICMP_HEADER;
+    let quoted = if layout.is_v4 {
+        ipv4(packet, l3, Whole::No)?
+    } else {
+        ipv6(packet, l3, Whole::No)?
+    };
+    if quoted.protocol != PROTOCOL_TCP {
+        return Err(Reason::NotCarried);
+    }
+    let ports: [u8; 4] = packet.load(quoted.layout.l4).ok_or(Reason::Malformed)?;
+    Ok(IcmpError {
+        reporter: network.source,
+        quoted: FlowKey {
+            source: quoted.source,
+            destination: quoted.destination,
+            source_port: u16::from_ne_bytes([ports[0], ports[1]]),
+            destination_port: u16::from_ne_bytes([ports[2], ports[3]]),
+            protocol: PROTOCOL_TCP as u32,
+        },
+        layout,
+        quoted_layout: quoted.layout,
+        ttl: network.ttl,
+    })
 }
 
 #[inline(always)]
@@ -160,8 +243,7 @@ fn transport<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason>
 }
 
 #[inline(always)]
-fn ipv4<P: Packet>(packet: &P) -> Result<Network, Reason> {
-    let l3 = packet.l3_offset();
+fn ipv4<P: Packet>(packet: &P, l3: u32, whole: Whole) -> Result<Network, Reason> {
     let h: [u8; IPV4_HEADER_MIN as usize] = packet.load(l3).ok_or(Reason::Malformed)?;
     let header = (h[0] & 0x0f) as u32 * 4;
     if h[0] >> 4 != 4 || header < IPV4_HEADER_MIN {
@@ -181,13 +263,12 @@ fn ipv4<P: Packet>(packet: &P) -> Result<Network, Reason> {
         },
         ttl: h[8],
         protocol: h[9],
-        bytes: l3_bytes(packet, l3, total, 0)?,
+        bytes: l3_bytes(packet, l3, total, 0, whole)?,
     })
 }
 
 #[inline(always)]
-fn ipv6<P: Packet>(packet: &P) -> Result<Network, Reason> {
-    let l3 = packet.l3_offset();
+fn ipv6<P: Packet>(packet: &P, l3: u32, whole: Whole) -> Result<Network, Reason> {
     let first: [u8; 8] = packet.load(l3).ok_or(Reason::Malformed)?;
     let source: [u8; 16] = packet.load(l3 + 8).ok_or(Reason::Malformed)?;
     let destination: [u8; 16] = packet.load(l3 + 24).ok_or(Reason::Malformed)?;
@@ -206,7 +287,7 @@ fn ipv6<P: Packet>(packet: &P) -> Result<Network, Reason> {
         layout: Layout { is_v4: false, l3, l4 },
         ttl: first[7],
         protocol,
-        bytes: l3_bytes(packet, l3, payload, IPV6_HEADER)?,
+        bytes: l3_bytes(packet, l3, payload, IPV6_HEADER, whole)?,
     })
 }
 
@@ -231,11 +312,15 @@ fn after_extensions<P: Packet>(packet: &P, first: u8, start: u32) -> Result<(u8,
 
 /// Length of layer 3: what the header says, without the padding of short frames; what is there, where it says 0 (BIG TCP).
 #[inline(always)]
-fn l3_bytes<P: Packet>(packet: &P, l3: u32, said: u32, not_said: u32) -> Result<u32, Reason> {
+fn l3_bytes<P: Packet>(packet: &P, l3: u32, said: u32, not_said: u32, whole: Whole) -> Result<u32, Reason> {
     let there = packet.len().wrapping_sub(l3);
     if said == 0 {
         return Ok(there);
     }
     let said = said + not_said;
-    if said > there { Err(Reason::Malformed) } else { Ok(said) }
+    if said > there && whole == Whole::Yes {
+        Err(Reason::Malformed)
+    } else {
+        Ok(said)
+    }
 }

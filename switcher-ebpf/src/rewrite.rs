@@ -2,7 +2,7 @@
 
 use crate::abi::{Address, FlowIdentity};
 use crate::packet::{Covers, Packet, PacketError};
-use crate::parse::Parsed;
+use crate::parse::{IcmpError, Layout, Parsed};
 
 const IPV4_TTL: u32 = 8;
 const IPV4_SUM: u32 = 10;
@@ -82,17 +82,17 @@ pub fn to_client<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity
     )
 }
 
-/// Counts a hop, as a router does. The caller has seen that more than one is left.
+/// Counts a hop, as a router does. `left` is what the packet has; the caller has seen that it is more than one.
 #[inline(always)]
-pub fn count_hop<P: Packet>(packet: &mut P, parsed: &Parsed) -> Result<(), PacketError> {
-    let l3 = parsed.layout.l3;
-    let ttl = parsed.ttl.wrapping_sub(1);
-    if !parsed.layout.is_v4 {
+pub fn count_hop<P: Packet>(packet: &mut P, layout: &Layout, left: u8) -> Result<(), PacketError> {
+    let l3 = layout.l3;
+    let ttl = left.wrapping_sub(1);
+    if !layout.is_v4 {
         return packet.store(l3 + IPV6_HOP_LIMIT, &[ttl]);
     }
     // The protocol shares its word of the sum with the TTL and cancels out of the difference.
     let mut difference = Difference::default();
-    difference.half(u16::from_ne_bytes([parsed.ttl, 0]), u16::from_ne_bytes([ttl, 0]));
+    difference.half(u16::from_ne_bytes([left, 0]), u16::from_ne_bytes([ttl, 0]));
     packet.store(l3 + IPV4_TTL, &[ttl])?;
     packet.add_to_header_sum(l3 + IPV4_SUM, difference.folded())
 }
@@ -105,29 +105,44 @@ fn address<P: Packet>(
     old: &Address,
     new: &Address,
 ) -> Result<(), PacketError> {
-    let (l3, is_v4) = (parsed.layout.l3, parsed.layout.is_v4);
-    let sum = parsed.layout.l4 + TCP_SUM;
+    let difference = store_address(packet, &parsed.layout, end, old, new)?;
+    let covers = if parsed.layout.is_v4 {
+        Covers::PseudoHeaderV4
+    } else {
+        Covers::PseudoHeaderV6
+    };
+    packet.add_to_transport_sum(parsed.layout.l4 + TCP_SUM, difference, covers)
+}
+
+/// Puts an address into an IP header, and into IPv4's own checksum. Returns the folded difference for other sums.
+#[inline(always)]
+fn store_address<P: Packet>(
+    packet: &mut P,
+    layout: &Layout,
+    end: End,
+    old: &Address,
+    new: &Address,
+) -> Result<u32, PacketError> {
     let mut difference = Difference::default();
-    difference.address(old, new, is_v4);
+    difference.address(old, new, layout.is_v4);
     let difference = difference.folded();
-    if is_v4 {
+    if layout.is_v4 {
         let at = if end == End::Source {
             IPV4_SOURCE
         } else {
             IPV4_DESTINATION
         };
-        packet.store(l3 + at, &new.0[3].to_ne_bytes())?;
-        packet.add_to_header_sum(l3 + IPV4_SUM, difference)?;
-        packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV4)
+        packet.store(layout.l3 + at, &new.0[3].to_ne_bytes())?;
+        packet.add_to_header_sum(layout.l3 + IPV4_SUM, difference)?;
     } else {
         let at = if end == End::Source {
             IPV6_SOURCE
         } else {
             IPV6_DESTINATION
         };
-        packet.store(l3 + at, &new.octets())?;
-        packet.add_to_transport_sum(sum, difference, Covers::PseudoHeaderV6)
+        packet.store(layout.l3 + at, &new.octets())?;
     }
+    Ok(difference)
 }
 
 #[inline(always)]
@@ -138,6 +153,20 @@ fn ports<P: Packet>(
     destination: (u16, u16),
 ) -> Result<(), PacketError> {
     let l4 = parsed.layout.l4;
+    let difference = store_ports(packet, l4, source, destination)?;
+    if difference == Difference::default() {
+        return Ok(());
+    }
+    packet.add_to_transport_sum(l4 + TCP_SUM, difference.folded(), Covers::Segment)
+}
+
+#[inline(always)]
+fn store_ports<P: Packet>(
+    packet: &mut P,
+    l4: u32,
+    source: (u16, u16),
+    destination: (u16, u16),
+) -> Result<Difference, PacketError> {
     let mut difference = Difference::default();
     if source.0 != source.1 {
         difference.half(source.0, source.1);
@@ -147,8 +176,83 @@ fn ports<P: Packet>(
         difference.half(destination.0, destination.1);
         packet.store(l4 + DESTINATION_PORT, &destination.1.to_ne_bytes())?;
     }
+    Ok(difference)
+}
+
+const ICMP_SUM: u32 = 2;
+
+/// An error about what the client sent, on its way to the client: what it quotes becomes what the client knows, and a
+/// backend that reports becomes the listener.
+#[inline(always)]
+pub fn error_to_client<P: Packet>(packet: &mut P, error: &IcmpError, flow: &FlowIdentity) -> Result<(), PacketError> {
+    if error.reporter == flow.backend {
+        outer_address(packet, error, End::Source, &flow.backend, &flow.listener)?;
+    }
+    quoted_address(packet, error, End::Destination, &flow.backend, &flow.listener)?;
+    quoted_ports(
+        packet,
+        error,
+        (flow.source_port, flow.client_port),
+        (flow.backend_port, flow.listener_port),
+    )
+}
+
+/// An error about what the listener seemed to send, on its way to the backend that did send it.
+#[inline(always)]
+pub fn error_to_backend<P: Packet>(packet: &mut P, error: &IcmpError, flow: &FlowIdentity) -> Result<(), PacketError> {
+    outer_address(packet, error, End::Destination, &flow.listener, &flow.backend)?;
+    quoted_address(packet, error, End::Source, &flow.listener, &flow.backend)?;
+    quoted_ports(
+        packet,
+        error,
+        (flow.listener_port, flow.backend_port),
+        (flow.client_port, flow.source_port),
+    )
+}
+
+/// ICMPv6's checksum covers a pseudo header (RFC 4443, section 2.3), ICMP's does not.
+#[inline(always)]
+fn outer_address<P: Packet>(
+    packet: &mut P,
+    error: &IcmpError,
+    end: End,
+    old: &Address,
+    new: &Address,
+) -> Result<(), PacketError> {
+    let difference = store_address(packet, &error.layout, end, old, new)?;
+    if error.layout.is_v4 {
+        return Ok(());
+    }
+    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference, Covers::PseudoHeaderV6)
+}
+
+/// In IPv4 the quoted header's own checksum takes up the difference, so the error's checksum does not change.
+#[inline(always)]
+fn quoted_address<P: Packet>(
+    packet: &mut P,
+    error: &IcmpError,
+    end: End,
+    old: &Address,
+    new: &Address,
+) -> Result<(), PacketError> {
+    let difference = store_address(packet, &error.quoted_layout, end, old, new)?;
+    if error.layout.is_v4 {
+        return Ok(());
+    }
+    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference, Covers::Segment)
+}
+
+/// The quoted transport checksum is often cut off and nobody checks it; it stays as it is.
+#[inline(always)]
+fn quoted_ports<P: Packet>(
+    packet: &mut P,
+    error: &IcmpError,
+    source: (u16, u16),
+    destination: (u16, u16),
+) -> Result<(), PacketError> {
+    let difference = store_ports(packet, error.quoted_layout.l4, source, destination)?;
     if difference == Difference::default() {
         return Ok(());
     }
-    packet.add_to_transport_sum(l4 + TCP_SUM, difference.folded(), Covers::Segment)
+    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference.folded(), Covers::Segment)
 }

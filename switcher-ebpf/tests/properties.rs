@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use switcher_ebpf::abi::{Address, FlowIdentity};
 use switcher_ebpf::decide;
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
-use switcher_ebpf::parse::parse;
+use switcher_ebpf::parse::{Content, Parsed, parse};
 use switcher_ebpf::rewrite;
 
 /// A frame that is a little like TCP over IP: real headers with some bytes changed and the end cut off.
@@ -44,6 +44,13 @@ fn address(v4: bool, bytes: [u8; 16]) -> Address {
         Address::v4(v4_part(bytes))
     } else {
         Address::v6(bytes)
+    }
+}
+
+fn segment(packet: &MemoryPacket) -> Parsed {
+    match parse(packet).unwrap() {
+        Content::Segment(parsed) => parsed,
+        Content::Error(error) => panic!("{error:?}"),
     }
 }
 
@@ -110,18 +117,19 @@ proptest! {
         };
         prop_assume!(v4 || ![flow.client, flow.listener, flow.backend].iter().any(Address::is_v4));
         let mut there = MemoryPacket::new(frame(v4, client, listener, ports[0], ports[1], &payload), 1);
-        let parsed = parse(&there).unwrap();
+        let parsed = segment(&there);
         rewrite::to_backend(&mut there, &parsed, &flow).unwrap();
-        rewrite::count_hop(&mut there, &parsed).unwrap();
+        rewrite::count_hop(&mut there, &parsed.layout, parsed.ttl).unwrap();
         prop_assert!(checksums_hold(&there.bytes));
         let mut expected = frame(v4, client, backend, ports[3], ports[2], &payload);
         let mut hop = MemoryPacket::new(expected.clone(), 1);
-        rewrite::count_hop(&mut hop, &parse(&MemoryPacket::new(expected.clone(), 1)).unwrap()).unwrap();
+        let layout = segment(&hop).layout;
+        rewrite::count_hop(&mut hop, &layout, 64).unwrap();
         prop_assert!(same_but_for_zero_sums(&there.bytes, &hop.bytes));
 
         expected = frame(v4, backend, client, ports[2], ports[3], &payload);
         let mut back = MemoryPacket::new(expected, 1);
-        let parsed = parse(&back).unwrap();
+        let parsed = segment(&back);
         rewrite::to_client(&mut back, &parsed, &flow).unwrap();
         prop_assert!(checksums_hold(&back.bytes));
         prop_assert!(same_but_for_zero_sums(&back.bytes, &frame(v4, listener, client, ports[1], ports[0], &payload)));

@@ -27,6 +27,21 @@ pub struct FlowKey {
     pub protocol: u32,
 }
 
+impl FlowKey {
+    /// The other direction.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+        }
+    }
+}
+
 /// What never changes in a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -66,6 +66,10 @@ impl Packet for MemoryPacket {
         self.ifindex
     }
 
+    fn fits(&self, _: u32) -> bool {
+        true
+    }
+
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.slice(offset, N)?.try_into().ok()
     }

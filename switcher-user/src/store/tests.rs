@@ -46,6 +46,27 @@ fn what_is_saved_is_loaded() {
 }
 
 #[test]
+fn the_old_file_is_never_written_to() {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let path = directory.path().join("desired.json");
+    store.save(&Desired::default()).unwrap();
+    let before = fs::read_to_string(&path).unwrap();
+    let old = fs::File::open(&path).unwrap();
+    store
+        .save(&Desired {
+            epoch: 7,
+            ..Desired::default()
+        })
+        .unwrap();
+    assert_eq!(
+        std::io::read_to_string(old).unwrap(),
+        before,
+        "who opened it before still reads it whole"
+    );
+}
+
+#[test]
 fn a_second_agent_is_refused_with_the_firsts_pid() {
     let directory = TempDir::new().unwrap();
     let _first = Store::open(directory.path()).unwrap();

@@ -147,7 +147,7 @@ impl Bench {
             assert_eq!(native.frame, out, "native (left) and kernel make different packets");
         }
         // The egress hook counts only what it rewrites.
-        let counts = hook == Hook::Ingress || native.reason == Reason::ReplyStack;
+        let counts = hook == Hook::Ingress || matches!(native.reason, Reason::ReplyStack | Reason::IcmpError);
         assert_eq!(counted, if counts { vec![native.reason.name()] } else { vec![] });
         native
     }

@@ -5,6 +5,7 @@ mod bench;
 mod connections;
 mod frames;
 mod handshakes;
+mod icmp;
 mod not_ours;
 mod race;
 mod rewriting;

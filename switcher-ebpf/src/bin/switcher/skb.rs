@@ -1,8 +1,11 @@
 //! A socket buffer as a packet. Reads and writes go through helpers, which cope with paged data and shared headers.
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::bpf_check_mtu_flags::BPF_MTU_CHK_SEGS;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::helpers::{
+    bpf_check_mtu, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
 use switcher_ebpf::packet::{Covers, Packet, PacketError};
@@ -63,6 +66,13 @@ impl Packet for SkbPacket {
     fn ifindex(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn fits(&self, ifindex: u32) -> bool {
+        let mut mtu = 0_u32;
+        // SAFETY: the context and a word for the answer. A device that is gone is an error: nothing fits it.
+        unsafe { bpf_check_mtu(self.skb.cast(), ifindex, &mut mtu, 0, BPF_MTU_CHK_SEGS as u64) == 0 }
     }
 
     #[inline(always)]
