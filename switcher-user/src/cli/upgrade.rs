@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// The set that gets the share.
     #[arg(long, value_name = "SET")]
     to: SetName,
-    /// The set that gives it [default: the only set with a share].
+    /// The set that gives it [default: the only other set with a share].
     #[arg(long, value_name = "SET")]
     from: Option<SetName>,
     /// How long flows of the old set may take to end; 0s looks once.

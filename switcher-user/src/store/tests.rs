@@ -60,7 +60,7 @@ fn the_old_file_is_never_written_to() {
         })
         .unwrap();
     assert_eq!(
-        std::io::read_to_string(old).unwrap(),
+        io::read_to_string(old).unwrap(),
         before,
         "who opened it before still reads it whole"
     );

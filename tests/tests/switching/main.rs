@@ -5,4 +5,5 @@ mod contract;
 mod crash;
 mod ground;
 mod keeping;
+mod mtu;
 mod rules;

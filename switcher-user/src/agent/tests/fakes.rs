@@ -41,7 +41,7 @@ impl Fake {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// Number of the set of that name's only backend, as the image has it.
+    /// Adds flow records of a set.
     pub(super) fn add_flows(&self, set_id: u32, state: FlowState, count: usize) {
         let any: SocketAddr = "192.0.2.1:1".parse().unwrap();
         let flow = FlowView {
