@@ -18,7 +18,7 @@ pub trait Packet {
     /// Where layer 3 begins.
     fn l3_offset(&self) -> u32;
     /// Bytes in all, of all segments.
-    fn len(&self) -> u32;
+    fn byte_count(&self) -> u32;
     /// Packets that this becomes, or was, on the wire: at least 1.
     fn wire_segments(&self) -> u32;
     /// Interface it came in by (ingress) or leaves by (egress).

@@ -313,7 +313,7 @@ fn after_extensions<P: Packet>(packet: &P, first: u8, start: u32) -> Result<(u8,
 /// Length of layer 3: what the header says, without the padding of short frames; what is there, where it says 0 (BIG TCP).
 #[inline(always)]
 fn l3_bytes<P: Packet>(packet: &P, l3: u32, said: u32, not_said: u32, whole: Whole) -> Result<u32, Reason> {
-    let there = packet.len().wrapping_sub(l3);
+    let there = packet.byte_count().wrapping_sub(l3);
     if said == 0 {
         return Ok(there);
     }

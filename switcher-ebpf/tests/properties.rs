@@ -1,4 +1,5 @@
 //! Properties of the packet logic: any bytes, any order of packets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Hooks on real interfaces, in a namespace of the test's own. Needs root; fails without it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::path::PathBuf;
 use std::process::Command;

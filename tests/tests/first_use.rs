@@ -1,6 +1,7 @@
 //! The README, taken at its word: its commands run as written, on a namespace that stands for a host of its own.
 //!
 //! Needs root; fails without it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -103,7 +104,10 @@ impl Host {
 
     /// A command of the README, which has to exit with 0.
     fn run(&self, script: &str) -> Outcome {
-        run(&mut self.shell(script.trim_end()), LIMIT).unwrap().expect_code(&[0]).unwrap()
+        run(&mut self.shell(script.trim_end()), LIMIT)
+            .unwrap()
+            .expect_code(&[0])
+            .unwrap()
     }
 
     /// What a client gets.

@@ -54,7 +54,7 @@ impl Packet for MemoryPacket {
         ETHERNET_HEADER as u32
     }
 
-    fn len(&self) -> u32 {
+    fn byte_count(&self) -> u32 {
         self.bytes.len() as u32
     }
 

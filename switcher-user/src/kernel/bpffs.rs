@@ -10,7 +10,7 @@ use switcher_ebpf::abi::ABI_VERSION;
 
 use super::error::{KernelError, NEEDS_RIGHTS, step};
 
-const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+const BPFFS_MAGIC: libc::__fsword_t = 0xcafe_4a11;
 
 /// The folder of this ABI version; two versions never share a map.
 pub(super) fn root(bpffs: &Path) -> PathBuf {
@@ -43,7 +43,7 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
         (libc::statfs(path.as_ptr(), &raw mut facts), facts)
     };
     if code == 0 {
-        Ok(facts.f_type as i64 == BPFFS_MAGIC)
+        Ok(facts.f_type == BPFFS_MAGIC)
     } else {
         Err(io::Error::last_os_error())
     }

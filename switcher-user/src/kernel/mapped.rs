@@ -29,7 +29,10 @@ impl<T> Mapped<T> {
     where
         T: zerocopy::FromBytes,
     {
-        assert!(size_of::<T>() % 8 == 0, "array maps round values up to 8 bytes");
+        assert!(
+            size_of::<T>().is_multiple_of(8),
+            "array maps round values up to 8 bytes"
+        );
         let protection = match access {
             Access::Read => libc::PROT_READ,
             Access::Write => libc::PROT_READ | libc::PROT_WRITE,

@@ -1,5 +1,6 @@
 //! The table of packets: every row is run by the kernel (BPF_PROG_TEST_RUN) and natively, and both must give the packet
 //! that etherparse builds, with the same reason. Needs root; fails without it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod bench;
 mod connections;

@@ -50,7 +50,7 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn byte_count(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.skb).len }
     }
