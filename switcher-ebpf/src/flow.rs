@@ -23,6 +23,8 @@ use crate::track;
 
 /// Slots of the ring that one SYN looks at: only those that another CPU is writing at this moment are passed over.
 const PENDING_PROBES_MAX: u32 = 4;
+/// Any odd number with its low 18 bits well mixed.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// First port that stands in for a client's own: above those that services use.
 const SOURCE_PORT_FIRST: u16 = 32_768;
 /// How many ports may stand in.
@@ -198,7 +200,9 @@ pub fn is_expired(word: StateWord, seen_ticks: u32, now_ticks: u32) -> bool {
 
 #[inline(always)]
 fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &FlowRecord, StateWord)> {
-    let start = tables.advance(CURSOR_ESTABLISHED, 1);
+    // Neighbours in time are spread over the table: flows that live long and began together would otherwise be one
+    // block, in which every promotion of the next round finds no slot. The factor is odd, so each slot has its turn.
+    let start = tables.advance(CURSOR_ESTABLISHED, 1).wrapping_mul(SPREAD);
     for probe in 0..ESTABLISHED_PROBES_MAX {
         let slot = PENDING_SLOTS + (start.wrapping_add(probe as u64) % ESTABLISHED_SLOTS as u64) as u32;
         let record = tables.record(slot)?;
@@ -257,20 +261,23 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
     let Some(counters) = tables.counters(found.identity.set_id) else {
         return;
     };
-    if record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0 {
-        return;
-    }
+    // Found no room before: counted already, but room may have come since.
+    let again = record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0;
     if !tables.swap_state(record, found.word, found.word.with(State::Moved)) {
         return;
     }
-    add(&counters.flows_established, 1);
+    if !again {
+        add(&counters.flows_established, 1);
+    }
     let Some((slot, target, claimed)) = claim_established(tables, now_ticks) else {
         record
             .client
             .flags
             .store(record.client.flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
         tables.swap_state(record, found.word.with(State::Moved), found.word);
-        add(&counters.flows_unpinned, 1);
+        if !again {
+            add(&counters.flows_unpinned, 1);
+        }
         return;
     };
     copy(record, &found.identity, target);

@@ -248,3 +248,20 @@ fn forged_packets_on_live_tuples_change_nothing() {
         .count();
     assert!((0..100).all(|n| is_known(&tables, n)) && before >= 100);
 }
+
+#[test]
+fn flows_that_live_long_do_not_unpin_others_in_the_next_round() {
+    let tables = tables();
+    (0..1_000).for_each(|n| establish(&tables, n));
+    for n in 1_000..ESTABLISHED_SLOTS + 5_000 {
+        establish(&tables, n);
+        ingress(&tables, from_client(n, "FA", 101, 501));
+        decide::egress(&mut from_backend(n, "FA", 501, 102), &tables);
+        if n % 1_000 == 0 {
+            tables.set_now_ns(START_NS + u64::from(n) * SECOND_NS / 1_000);
+        }
+    }
+    assert_eq!(count(&tables, State::Established), 1_000);
+    let counters = tables.counters(SET).unwrap();
+    assert_eq!(counters.flows_unpinned.load(Relaxed), 0, "the table is all but empty");
+}

@@ -210,7 +210,7 @@ impl Draft {
         match outcome {
             Outcome::NothingToDo => "nothing to do: it is so already".to_owned(),
             Outcome::Done if self.action == Action::Upgrade && changes.is_empty() => {
-                "it was switched before; the old set has no flow left and may be stopped".to_owned()
+                "nothing to do: it was switched before; the old set has no flow left and may be stopped".to_owned()
             }
             Outcome::Done if self.action == Action::Upgrade => {
                 format!("{changes}: the old set has no flow left and may be stopped")

@@ -49,8 +49,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let server = Server::bind(&options.socket)?;
     let _socket_left = SocketLeft(options.socket.clone());
     let observer = Observer::new()?;
-    let datapath = open(&options).await?;
+    let bpffs = options.bpffs.clone();
+    blocking(move || Datapath::prepare(&bpffs)).await??;
     let _pins = PinsLock::take(&options.bpffs)?;
+    let datapath = open(&options).await?;
     let kernel = PinnedDatapath {
         datapath,
         bpffs: options.bpffs.clone(),

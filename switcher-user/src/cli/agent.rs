@@ -10,7 +10,7 @@ use crate::agent::{self, Options};
 use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
 
 /// Where the data path is pinned unless told otherwise.
-pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf/switcher";
+pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
 const STATE_PATH: &str = "/var/lib/switcher";
 const WORKER_THREADS: usize = 2;
 /// The netlink crate warns of each field that is newer than itself, at every look.

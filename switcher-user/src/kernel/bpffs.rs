@@ -20,6 +20,11 @@ pub(super) fn root(bpffs: &Path) -> PathBuf {
 /// Makes the folders, and mounts bpffs where there is none.
 pub(super) fn prepare(bpffs: &Path) -> Result<PathBuf, KernelError> {
     let doing = || format!("preparing bpffs at {}", bpffs.display());
+    // The usual place lies in sysfs, where no folder can be made before bpffs is mounted.
+    let usual = Path::new("/sys/fs/bpf");
+    if bpffs.starts_with(usual) && !is_bpffs(usual).map_err(step(doing(), NEEDS_RIGHTS))? {
+        mount(usual).map_err(step(doing(), NEEDS_RIGHTS))?;
+    }
     fs::create_dir_all(bpffs).map_err(step(doing(), NEEDS_RIGHTS))?;
     if !is_bpffs(bpffs).map_err(step(doing(), NEEDS_RIGHTS))? {
         mount(bpffs).map_err(step(doing(), NEEDS_RIGHTS))?;

@@ -90,6 +90,14 @@ impl Datapath {
         })
     }
 
+    /// Makes the folders on bpffs, and nothing else: there a second agent can be refused before it replaces anything.
+    ///
+    /// # Errors
+    /// When the rights do not suffice.
+    pub fn prepare(bpffs: &Path) -> Result<(), KernelError> {
+        bpffs::prepare(bpffs).map(drop)
+    }
+
     /// Epoch of the image the kernel reads now; 0: none yet.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ impl Observer {
             backends,
             firewall: self.firewall().await?,
             interfaces: interfaces(links),
+            forwards_no_v4: is_off("/proc/sys/net/ipv4/ip_forward"),
+            forwards_no_v6: is_off("/proc/sys/net/ipv6/conf/all/forwarding"),
         })
     }
 
@@ -87,6 +89,11 @@ impl Observer {
         sentences.extend(legacy::sentences());
         Ok(sentences)
     }
+}
+
+/// True only where the switch is there and off; these files show the reader's own network namespace.
+fn is_off(switch: &str) -> bool {
+    std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0")
 }
 
 fn interfaces(links: BTreeMap<u32, Link>) -> Vec<Interface> {

@@ -55,6 +55,10 @@ pub struct Observed {
     pub firewall: Vec<String>,
     /// The interfaces by index.
     pub interfaces: Vec<Interface>,
+    /// This host does not forward IPv4: what goes through its stack reaches no backend.
+    pub forwards_no_v4: bool,
+    /// The same for IPv6.
+    pub forwards_no_v6: bool,
 }
 
 /// Why the network could not be observed.

@@ -191,9 +191,10 @@ impl Desired {
             // TO may have a share already (a canary): the one that goes up is never the one that goes down.
             None => match sharing.iter().filter(|set| *set != to).collect::<Vec<_>>().as_slice() {
                 [] if sharing.is_empty() => return Err(Refusal::NobodyHasShare { alias: name.clone() }),
+                // Switched before: what the last change took the share from may still have flows, and 0 says it has none.
                 [] => {
                     return Ok(Move {
-                        from: None,
+                        from: alias.lost_its_share(to),
                         changed: false,
                     });
                 }
@@ -267,6 +268,14 @@ impl Alias {
             set: set.clone(),
             known: known("it has", self.sets.keys()),
         })
+    }
+
+    /// The one set other than TO that had a share before the last change and still exists.
+    fn lost_its_share(&self, to: &SetName) -> Option<SetName> {
+        let mut lost = self.previous.iter().flat_map(|split| split.weights.keys());
+        let mut lost = lost.by_ref().filter(|set| *set != to && self.sets.contains_key(*set));
+        let one = lost.next()?.clone();
+        lost.next().is_none().then_some(one)
     }
 
     /// Takes a split and remembers the old one. Returns false where it was so already.

@@ -89,7 +89,34 @@ impl Desired {
             let plan = resolver.alias()?;
             resolved.image.aliases.push(plan);
         }
+        resolved.note_forwarding(observed);
         Ok(resolved)
+    }
+}
+
+impl Resolved {
+    /// The stack carries nothing to a backend on a host that does not forward: requests would time out in silence.
+    fn note_forwarding(&mut self, observed: &Observed) {
+        let backends = || {
+            self.image
+                .aliases
+                .iter()
+                .flat_map(|alias| &alias.sets)
+                .flat_map(|set| &set.backends)
+        };
+        let by_stack = |v4: bool| backends().any(|b| b.path == Path::Stack && b.address.is_ipv4() == v4);
+        let mut notes = Vec::new();
+        for (off, v4, switch) in [
+            (observed.forwards_no_v4, true, "net.ipv4.ip_forward"),
+            (observed.forwards_no_v6, false, "net.ipv6.conf.all.forwarding"),
+        ] {
+            if off && by_stack(v4) {
+                notes.push(format!(
+                    "{switch} is 0: backends that are reached through the stack get no packets; set it to 1 (sysctl -w {switch}=1)"
+                ));
+            }
+        }
+        self.notes.extend(notes);
     }
 }
 

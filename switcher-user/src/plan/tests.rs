@@ -59,7 +59,7 @@ fn observed(desired: &Desired, kind: RouteKind, firewall: bool) -> Observed {
         } else {
             Vec::new()
         },
-        interfaces: Vec::new(),
+        ..Observed::default()
     }
 }
 
@@ -115,6 +115,22 @@ fn what_was_not_touched_takes_the_stack_with_a_note() {
     );
     assert!(resolved.notes[0].contains("no route"), "{:?}", resolved.notes);
     assert!(resolved.veths.is_empty());
+}
+
+#[test]
+fn a_host_that_does_not_forward_is_noted_where_the_stack_is_needed() {
+    let notes = |policy, v4_off| {
+        let desired = web(policy);
+        let observed = Observed {
+            forwards_no_v4: v4_off,
+            ..observed(&desired, RouteKind::Veth, false)
+        };
+        desired.resolve(&observed, &Touched::default()).unwrap().notes
+    };
+    let said = notes(PathPolicy::Stack, true);
+    assert!(said.len() == 1 && said[0].contains("net.ipv4.ip_forward"), "{said:?}");
+    assert_eq!(notes(PathPolicy::Stack, false), Vec::<String>::new());
+    assert_eq!(notes(PathPolicy::Bypass, true), Vec::<String>::new());
 }
 
 #[test]

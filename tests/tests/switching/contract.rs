@@ -105,6 +105,29 @@ fn an_upgrade_goes_on_from_a_canary_without_being_told_from_where() {
 }
 
 #[test]
+fn the_same_command_again_says_4_while_flows_are_left_and_0_when_none_is() {
+    let ground = Ground::new("auto");
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    kept.ask();
+    for _ in 0..3 {
+        ground.expect("upgrade web --to v2 --drain-timeout 0s", 4);
+    }
+    assert_eq!(kept.ask(), "v1");
+    drop(kept);
+    ground.expect("upgrade web --to v2 --drain-timeout 10s", 0);
+}
+
+#[test]
+fn a_host_that_does_not_forward_is_told_of_by_status() {
+    let ground = Ground::new("stack");
+    let off = ["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"];
+    ground.lab.host().run(&off).unwrap().expect_code(&[0]).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let text = ground.expect("status", 0).stdout;
+    assert!(text.contains("net.ipv4.ip_forward"), "{text}");
+}
+
+#[test]
 fn several_aliases_change_in_one_epoch() {
     let ground = Ground::new("auto");
     ground.expect("alias put admin --listen 198.51.100.11:80/tcp", 0);

@@ -206,6 +206,7 @@ impl Host for FakeHost {
                 .collect(),
             firewall: state.firewall.clone(),
             interfaces: vec![interface("lo", 1), interface("eth9", 2), interface("veth9", veth)],
+            ..Observed::default()
         })
     }
     async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {

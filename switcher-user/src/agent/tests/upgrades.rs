@@ -72,13 +72,15 @@ async fn flows_left_at_the_deadline_are_told() {
 async fn an_upgrade_that_was_done_is_nothing_to_do() {
     let agent = Agent::with_web().await;
     finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    let epoch = agent.status().await.epoch;
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::Done, 0));
+    assert!(receipt.message.contains("nothing to do"), "{}", receipt.message);
+    assert_eq!(agent.status().await.epoch, epoch);
+    // With flows left exit 0 would promise that the old set may be stopped, whether it is named or not.
     agent.kernel.add_flows(V1, FlowState::Established, 1);
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
-    assert_eq!(
-        (receipt.outcome, receipt.exit_code, receipt.id),
-        (Outcome::NothingToDo, 0, None)
-    );
-    // FROM was named, so exit 0 would promise that it may be stopped.
+    assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::FlowsLeft, 4));
     let named = UpgradeRequest {
         from: Some(set("v1")),
         ..upgrade("v2", 0)
