@@ -16,6 +16,8 @@ pub struct Choice<'a> {
     pub alias_id: u32,
     /// Number of the set.
     pub set_id: u32,
+    /// A switch moves its UDP conversations.
+    pub udp_moves: bool,
     /// The backend.
     pub backend: &'a BackendRow,
 }
@@ -134,6 +136,7 @@ pub fn choose<'a, I: Image>(image: &'a I, header: &HeaderRow, key: &FlowKey) -> 
         epoch: header.epoch,
         alias_id: alias.id,
         set_id: set.id,
+        udp_moves: alias.flags & AliasRow::UDP_MOVES != 0,
         backend,
     })
 }

@@ -6,7 +6,7 @@ use crate::abi::{ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS,
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::packet::Packet;
-use crate::parse::{Content, IcmpError, Layout, Parsed, parse};
+use crate::parse::{Content, IcmpError, Layout, Parsed, Transport, parse};
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::tables::{Image, Tables};
@@ -74,7 +74,7 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
                 Verdict::pass(Reason::OtherHook)
             }
         }
-        found if parsed.tcp.is_open() => syn(packet, tables, &parsed, found),
+        found if parsed.transport.is_open() => opening(packet, tables, &parsed, found),
         Some(found) => forward(packet, tables, &parsed, &found),
         None => Verdict::pass(Reason::NoFlow),
     }
@@ -102,14 +102,15 @@ pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
 }
 
-/// A SYN: on a flow that lives it belongs to that flow; else it opens one.
+/// A SYN or a datagram: on a flow that lives it belongs to that flow; else it opens one.
 ///
 /// Invariant I3: a handshake that an older image decided is decided again. Invariant I8: a SYN never moves a flow that
 /// is established; the backend answers it (RFC 5961, section 4).
 #[inline(always)]
-fn syn<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: Option<Found<'_>>) -> Verdict {
+fn opening<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: Option<Found<'_>>) -> Verdict {
     if let Some(found) = &found
         && found.state() as u8 == State::Established as u8
+        && !may_move(parsed, found)
     {
         return forward(packet, tables, parsed, found);
     }
@@ -124,7 +125,7 @@ fn syn<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found:
         return Verdict::pass(Reason::NoImage);
     }
     if let Some(found) = &found {
-        if found.state() as u8 == State::Pending as u8 && found.identity.epoch == header.epoch {
+        if found.state() as u8 != State::Closing as u8 && found.identity.epoch == header.epoch {
             return forward(packet, tables, parsed, found);
         }
         flow::release(tables, found);
@@ -133,6 +134,12 @@ fn syn<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found:
         Ok(choice) => open(packet, tables, parsed, &choice),
         Err(reason) => Verdict::pass(reason),
     }
+}
+
+/// A UDP conversation of an alias that asked for it goes where the newest image sends it.
+#[inline(always)]
+const fn may_move(parsed: &Parsed, found: &Found<'_>) -> bool {
+    matches!(parsed.transport, Transport::Udp { .. }) && found.identity.flags & FlowIdentity::MOVES != 0
 }
 
 #[inline(always)]
@@ -159,16 +166,29 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         backend_id: backend.id,
         protocol: key.protocol as u8,
         path: if bypass { PATH_BYPASS } else { PATH_STACK },
-        reserved: [0; 2],
+        flags: if choice.udp_moves && parsed.transport.is_udp() {
+            FlowIdentity::MOVES
+        } else {
+            0
+        },
+        reserved: 0,
     };
     let opening = Opening {
-        tcp: &parsed.tcp,
+        transport: &parsed.transport,
         ifindex: packet.ifindex(),
         backend_ifindex: backend.ifindex,
         now_ticks: ticks(now_ns),
     };
-    if let Err(reason) = flow::insert(tables, &mut identity, &opening) {
-        return Verdict::drop(reason);
+    match flow::insert(tables, &mut identity, &opening) {
+        Ok(()) => {}
+        // Another CPU opened the flow at this moment. A second copy of a SYN may go; a second datagram may not.
+        Err(Reason::DuplicateSyn) if parsed.transport.is_udp() => {
+            return match flow::find(tables, key) {
+                Some(found) if !found.is_reply => forward(packet, tables, parsed, &found),
+                _ => Verdict::drop(Reason::DuplicateSyn),
+            };
+        }
+        Err(reason) => return Verdict::drop(reason),
     }
     if let Some(counters) = tables.counters(identity.set_id) {
         add(&counters.flows_opened, 1);
@@ -198,7 +218,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
         add(&counters.packets_in, parsed.packets as u64);
         add(&counters.bytes_in, parsed.bytes as u64);
     }
-    match track::from_client(record, &parsed.tcp, found.state()) {
+    match track::from_client(record, &parsed.transport, found.state()) {
         Event::Nothing => {}
         Event::Established => flow::promote(tables, found, now_ticks),
         event => end(tables, found, event),
@@ -263,13 +283,15 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
 #[inline(always)]
 fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     let record = found.record;
-    record.seen_ticks.store(ticks(tables.coarse_now_ns()), Relaxed);
+    let now_ticks = ticks(tables.coarse_now_ns());
+    record.seen_ticks.store(now_ticks, Relaxed);
     if let Some(counters) = tables.counters(found.identity.set_id) {
         add(&counters.packets_out, parsed.packets as u64);
         add(&counters.bytes_out, parsed.bytes as u64);
     }
-    match track::from_backend(record, &parsed.tcp, found.state()) {
+    match track::from_backend(record, &parsed.transport, found.state()) {
         Event::Nothing => {}
+        Event::Established => flow::promote(tables, found, now_ticks),
         event => end(tables, found, event),
     }
 }

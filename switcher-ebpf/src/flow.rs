@@ -11,12 +11,12 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{
-    CLOSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX, ESTABLISHED_SLOTS, FlowIdentity,
-    FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS, PENDING_TIMEOUT_TICKS,
-    SOURCE_PORT_TRIES_MAX, State, StateWord, add,
+    CLOSING_TIMEOUT_TICKS, CONVERSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX,
+    ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS,
+    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
 };
 use crate::choose::hash_flow;
-use crate::parse::TcpFacts;
+use crate::parse::{PROTOCOL_UDP, Transport};
 use crate::reason::Reason;
 use crate::tables::{IndexError, Tables};
 use crate::track;
@@ -93,8 +93,8 @@ pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
 /// A flow that is about to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
-    /// The client's SYN.
-    pub tcp: &'a TcpFacts,
+    /// The client's SYN or first datagram.
+    pub transport: &'a Transport,
     /// Interface it came in by.
     pub ifindex: u32,
     /// Host-side veth of the backend.
@@ -114,7 +114,7 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
     }
     track::open(
         record,
-        opening.tcp,
+        opening.transport,
         opening.now_ticks,
         opening.ifindex,
         opening.backend_ifindex,
@@ -192,6 +192,8 @@ pub fn is_expired(word: StateWord, seen_ticks: u32, now_ticks: u32) -> bool {
         PENDING_TIMEOUT_TICKS
     } else if word.is(State::Closing) {
         CLOSING_TIMEOUT_TICKS
+    } else if word.is(State::Conversing) {
+        CONVERSING_TIMEOUT_TICKS
     } else {
         IDLE_TIMEOUT_TICKS
     };
@@ -214,7 +216,7 @@ fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &Flo
         }
         if expired {
             let identity = record.identity.load();
-            if word.is(State::Established)
+            if (word.is(State::Established) || word.is(State::Conversing))
                 && let Some(counters) = tables.counters(identity.set_id)
             {
                 add(&counters.flows_expired, 1);
@@ -281,7 +283,9 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
         return;
     };
     copy(record, &found.identity, target);
-    tables.swap_state(target, claimed, claimed.with(State::Established));
+    let is_udp = found.identity.protocol == PROTOCOL_UDP;
+    let state = if is_udp { State::Conversing } else { State::Established };
+    tables.swap_state(target, claimed, claimed.with(state));
     let id = &found.identity;
     let _ = tables.index_replace(&id.backend_key(), IndexValue::new(slot, claimed.generation(), true));
     let _ = tables.index_replace(&id.client_key(), IndexValue::new(slot, claimed.generation(), false));

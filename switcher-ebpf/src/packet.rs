@@ -37,7 +37,7 @@ pub trait Packet {
     fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError>;
 
     /// Adds a difference to a transport checksum, RFC 1624. `covers`: what has changed.
-    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), PacketError>;
+    fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, covers: Covers) -> Result<(), PacketError>;
 }
 
 /// What a difference to a transport checksum is of. It matters where hardware has yet to finish the checksum.
@@ -49,4 +49,13 @@ pub enum Covers {
     PseudoHeaderV6,
     /// Bytes of the segment itself.
     Segment,
+}
+
+/// A transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportSum {
+    /// Where it is.
+    pub offset: u32,
+    /// In UDP (RFC 768) a sum of 0 says that there is none, so one that comes out as 0 is written as 0xffff.
+    pub zero_means_none: bool,
 }

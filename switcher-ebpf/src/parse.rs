@@ -6,6 +6,8 @@ use crate::reason::Reason;
 
 /// TCP's number.
 pub const PROTOCOL_TCP: u8 = 6;
+/// UDP's number.
+pub const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_ICMPV6: u8 = 58;
 const TCP_FIN: u8 = 0x01;
@@ -88,9 +90,9 @@ impl TcpFacts {
 /// A packet that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A TCP segment.
+    /// A TCP segment or UDP datagram.
     Segment(Parsed),
-    /// An ICMP error that quotes a TCP segment.
+    /// An ICMP error that quotes one.
     Error(IcmpError),
 }
 
@@ -109,7 +111,38 @@ pub struct IcmpError {
     pub ttl: u8,
 }
 
-/// A TCP segment that was read.
+/// The transport header's part of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp(TcpFacts),
+    /// UDP (RFC 768).
+    Udp {
+        /// False: the sender left the checksum out.
+        has_sum: bool,
+    },
+}
+
+impl Transport {
+    /// True for what opens a flow: a SYN without ACK, or any datagram.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_open(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_open(),
+            Self::Udp { .. } => true,
+        }
+    }
+
+    /// True for UDP.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp { .. })
+    }
+}
+
+/// A TCP segment or UDP datagram that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// Who sends to whom.
@@ -118,8 +151,8 @@ pub struct Parsed {
     pub layout: Layout,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// TCP.
-    pub tcp: TcpFacts,
+    /// The transport header.
+    pub transport: Transport,
     /// Wire packets.
     pub packets: u32,
     /// Bytes of layer 3, headers counted for each wire packet.
@@ -149,7 +182,8 @@ pub fn parse<P: Packet>(packet: &P) -> Result<Content, Reason> {
         return Err(Reason::VlanTagged);
     }
     match network.protocol {
-        PROTOCOL_TCP => transport(packet, &network).map(Content::Segment),
+        PROTOCOL_TCP => tcp(packet, &network).map(Content::Segment),
+        PROTOCOL_UDP => udp(packet, &network).map(Content::Segment),
         PROTOCOL_ICMP if network.layout.is_v4 => icmp_error(packet, &network).map(Content::Error),
         PROTOCOL_ICMPV6 if !network.layout.is_v4 => icmp_error(packet, &network).map(Content::Error),
         _ => Err(Reason::NotCarried),
@@ -191,7 +225,7 @@ fn icmp_error<P: Packet>(packet: &P, network: &Network) -> Result<IcmpError, Rea
     } else {
         ipv6(packet, l3, Whole::No)?
     };
-    if quoted.protocol != PROTOCOL_TCP {
+    if quoted.protocol != PROTOCOL_TCP && quoted.protocol != PROTOCOL_UDP {
         return Err(Reason::NotCarried);
     }
     let ports: [u8; 4] = packet.load(quoted.layout.l4).ok_or(Reason::Malformed)?;
@@ -202,7 +236,7 @@ fn icmp_error<P: Packet>(packet: &P, network: &Network) -> Result<IcmpError, Rea
             destination: quoted.destination,
             source_port: u16::from_ne_bytes([ports[0], ports[1]]),
             destination_port: u16::from_ne_bytes([ports[2], ports[3]]),
-            protocol: PROTOCOL_TCP as u32,
+            protocol: quoted.protocol as u32,
         },
         layout,
         quoted_layout: quoted.layout,
@@ -211,7 +245,7 @@ fn icmp_error<P: Packet>(packet: &P, network: &Network) -> Result<IcmpError, Rea
 }
 
 #[inline(always)]
-fn transport<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason> {
+fn tcp<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason> {
     let l4 = network.layout.l4;
     let tcp: [u8; TCP_HEADER_MIN as usize] = packet.load(l4).ok_or(Reason::Malformed)?;
     let headers = l4 - network.layout.l3 + (tcp[12] >> 4) as u32 * 4;
@@ -229,11 +263,41 @@ fn transport<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason>
         },
         layout: network.layout,
         ttl: network.ttl,
-        tcp: TcpFacts {
+        transport: Transport::Tcp(TcpFacts {
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
             acknowledged: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
             payload: network.bytes - headers,
             flags: tcp[13],
+        }),
+        packets,
+        bytes: network
+            .bytes
+            .wrapping_add(packets.wrapping_sub(1).wrapping_mul(headers)),
+    })
+}
+
+const UDP_HEADER: u32 = 8;
+
+#[inline(always)]
+fn udp<P: Packet>(packet: &P, network: &Network) -> Result<Parsed, Reason> {
+    let udp: [u8; UDP_HEADER as usize] = packet.load(network.layout.l4).ok_or(Reason::Malformed)?;
+    let headers = network.layout.l4 - network.layout.l3 + UDP_HEADER;
+    if headers > network.bytes {
+        return Err(Reason::Malformed);
+    }
+    let packets = packet.wire_segments();
+    Ok(Parsed {
+        key: FlowKey {
+            source: network.source,
+            destination: network.destination,
+            source_port: u16::from_ne_bytes([udp[0], udp[1]]),
+            destination_port: u16::from_ne_bytes([udp[2], udp[3]]),
+            protocol: PROTOCOL_UDP as u32,
+        },
+        layout: network.layout,
+        ttl: network.ttl,
+        transport: Transport::Udp {
+            has_sum: udp[6] != 0 || udp[7] != 0,
         },
         packets,
         bytes: network

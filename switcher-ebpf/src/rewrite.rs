@@ -1,8 +1,8 @@
 //! Changes a packet's addresses and ports, and every checksum that covers them (RFC 1624).
 
 use crate::abi::{Address, FlowIdentity};
-use crate::packet::{Covers, Packet, PacketError};
-use crate::parse::{IcmpError, Layout, Parsed};
+use crate::packet::{Covers, Packet, PacketError, TransportSum};
+use crate::parse::{IcmpError, Layout, Parsed, Transport};
 
 const IPV4_TTL: u32 = 8;
 const IPV4_SUM: u32 = 10;
@@ -12,6 +12,7 @@ const IPV6_HOP_LIMIT: u32 = 7;
 const IPV6_SOURCE: u32 = 8;
 const IPV6_DESTINATION: u32 = 24;
 const TCP_SUM: u32 = 16;
+const UDP_SUM: u32 = 6;
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 
@@ -111,7 +112,26 @@ fn address<P: Packet>(
     } else {
         Covers::PseudoHeaderV6
     };
-    packet.add_to_transport_sum(parsed.layout.l4 + TCP_SUM, difference, covers)
+    match transport_sum(parsed) {
+        Some(sum) => packet.add_to_transport_sum(sum, difference, covers),
+        None => Ok(()),
+    }
+}
+
+/// The packet's transport checksum, where the sender made one.
+#[inline(always)]
+const fn transport_sum(parsed: &Parsed) -> Option<TransportSum> {
+    match parsed.transport {
+        Transport::Tcp(_) => Some(TransportSum {
+            offset: parsed.layout.l4 + TCP_SUM,
+            zero_means_none: false,
+        }),
+        Transport::Udp { has_sum: true } => Some(TransportSum {
+            offset: parsed.layout.l4 + UDP_SUM,
+            zero_means_none: true,
+        }),
+        Transport::Udp { has_sum: false } => None,
+    }
 }
 
 /// Puts an address into an IP header, and into IPv4's own checksum. Returns the folded difference for other sums.
@@ -154,10 +174,12 @@ fn ports<P: Packet>(
 ) -> Result<(), PacketError> {
     let l4 = parsed.layout.l4;
     let difference = store_ports(packet, l4, source, destination)?;
-    if difference == Difference::default() {
-        return Ok(());
+    match transport_sum(parsed) {
+        Some(sum) if difference != Difference::default() => {
+            packet.add_to_transport_sum(sum, difference.folded(), Covers::Segment)
+        }
+        _ => Ok(()),
     }
-    packet.add_to_transport_sum(l4 + TCP_SUM, difference.folded(), Covers::Segment)
 }
 
 #[inline(always)]
@@ -180,6 +202,14 @@ fn store_ports<P: Packet>(
 }
 
 const ICMP_SUM: u32 = 2;
+
+#[inline(always)]
+const fn icmp_sum(error: &IcmpError) -> TransportSum {
+    TransportSum {
+        offset: error.layout.l4 + ICMP_SUM,
+        zero_means_none: false,
+    }
+}
 
 /// An error about what the client sent, on its way to the client: what it quotes becomes what the client knows, and a
 /// backend that reports becomes the listener.
@@ -223,7 +253,7 @@ fn outer_address<P: Packet>(
     if error.layout.is_v4 {
         return Ok(());
     }
-    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference, Covers::PseudoHeaderV6)
+    packet.add_to_transport_sum(icmp_sum(error), difference, Covers::PseudoHeaderV6)
 }
 
 /// In IPv4 the quoted header's own checksum takes up the difference, so the error's checksum does not change.
@@ -239,7 +269,7 @@ fn quoted_address<P: Packet>(
     if error.layout.is_v4 {
         return Ok(());
     }
-    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference, Covers::Segment)
+    packet.add_to_transport_sum(icmp_sum(error), difference, Covers::Segment)
 }
 
 /// The quoted transport checksum is often cut off and nobody checks it; it stays as it is.
@@ -254,5 +284,5 @@ fn quoted_ports<P: Packet>(
     if difference == Difference::default() {
         return Ok(());
     }
-    packet.add_to_transport_sum(error.layout.l4 + ICMP_SUM, difference.folded(), Covers::Segment)
+    packet.add_to_transport_sum(icmp_sum(error), difference.folded(), Covers::Segment)
 }

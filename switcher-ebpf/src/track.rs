@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{FlowRecord, FlowSide, State};
-use crate::parse::TcpFacts;
+use crate::parse::{TcpFacts, Transport};
 
 /// What a packet does to its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,24 +41,31 @@ const fn end_of(tcp: &TcpFacts) -> u32 {
         .wrapping_add(tcp.is_fin() as u32)
 }
 
-/// The client's first SYN, noted in a fresh record.
+/// The client's first packet, noted in a fresh record.
 #[inline(always)]
-pub fn open(record: &FlowRecord, tcp: &TcpFacts, now_ticks: u32, ifindex: u32, backend_ifindex: u32) {
+pub fn open(record: &FlowRecord, transport: &Transport, now_ticks: u32, ifindex: u32, backend_ifindex: u32) {
     let (client, backend) = (&record.client, &record.backend);
+    let (sequence, end) = match transport {
+        Transport::Tcp(tcp) => (tcp.sequence, end_of(tcp)),
+        Transport::Udp { .. } => (0, 0),
+    };
     record.seen_ticks.store(now_ticks, Relaxed);
-    client.next.store(end_of(tcp), Relaxed);
+    client.next.store(end, Relaxed);
     client.acked.store(0, Relaxed);
     client.flags.store(FlowSide::SYN, Relaxed);
     client.ifindex.store(ifindex, Relaxed);
     backend.next.store(0, Relaxed);
-    backend.acked.store(tcp.sequence, Relaxed);
+    backend.acked.store(sequence, Relaxed);
     backend.flags.store(0, Relaxed);
     backend.ifindex.store(backend_ifindex, Relaxed);
 }
 
 /// A packet of the client's side; `state`: the record's before it.
 #[inline(always)]
-pub fn from_client(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
+pub fn from_client(record: &FlowRecord, transport: &Transport, state: State) -> Event {
+    let Transport::Tcp(tcp) = transport else {
+        return Event::Nothing;
+    };
     let (client, backend) = (&record.client, &record.backend);
     if tcp.is_syn() {
         return Event::Nothing;
@@ -111,9 +118,14 @@ fn acknowledged_early_fin(record: &FlowRecord) -> bool {
     early && record.client.acked.load(Relaxed) == record.backend.acked.load(Relaxed)
 }
 
-/// A packet of the backend's side; `state`: the record's before it.
+/// A packet of the backend's side; `state`: the record's before it. A datagram's answer makes it a conversation: one-sided
+/// floods never get past the pending ring.
 #[inline(always)]
-pub fn from_backend(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
+pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) -> Event {
+    let Transport::Tcp(tcp) = transport else {
+        let first = state as u8 == State::Pending as u8;
+        return if first { Event::Established } else { Event::Nothing };
+    };
     let (client, backend) = (&record.client, &record.backend);
     if tcp.is_ack() && (after(tcp.acknowledged, backend.acked.load(Relaxed)) || tcp.is_syn()) {
         backend.acked.store(tcp.acknowledged, Relaxed);

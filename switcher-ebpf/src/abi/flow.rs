@@ -72,11 +72,16 @@ pub struct FlowIdentity {
     pub protocol: u8,
     /// [`PATH_STACK`] or [`PATH_BYPASS`].
     pub path: u8,
+    /// [`FlowIdentity::MOVES`].
+    pub flags: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 impl FlowIdentity {
+    /// A UDP conversation that a switch moves to the set that the new image gives it.
+    pub const MOVES: u8 = 1;
+
     /// Key of the packets that come from the client.
     #[must_use]
     #[inline(always)]
@@ -174,6 +179,8 @@ pub enum State {
     Established = 4,
     /// Ended by FINs of both sides or a RST that its receiver takes.
     Closing = 5,
+    /// A UDP conversation: both sides have spoken.
+    Conversing = 6,
 }
 
 /// A record's state and generation in one word, so that one compare-and-swap changes both.

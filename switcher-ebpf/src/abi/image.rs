@@ -61,8 +61,10 @@ pub struct AliasRow {
     pub segments_row: u32,
     /// Segments in use; 0: no set has a share, new flows pass untouched.
     pub segments: u32,
+    /// [`AliasRow::UDP_MOVES`].
+    pub flags: u32,
     /// Zero.
-    pub reserved: [u32; 13],
+    pub reserved: [u32; 12],
 }
 
 /// Segments in one row.
@@ -143,6 +145,11 @@ const _: () = {
     assert!(size_of::<MaglevRow>() == 64);
     assert!(size_of::<BackendRow>() == 64);
 };
+
+impl AliasRow {
+    /// A switch moves UDP conversations too; without it they stay where they are.
+    pub const UDP_MOVES: u32 = 1;
+}
 
 macro_rules! row_views {
     ($($name:ident),*) => {

@@ -71,5 +71,7 @@ pub const fn ticks_of_seconds(seconds: u64) -> u32 {
 pub const PENDING_TIMEOUT_TICKS: u32 = ticks_of_seconds(10);
 /// An ended flow keeps its record this long, for late retransmissions.
 pub const CLOSING_TIMEOUT_TICKS: u32 = ticks_of_seconds(30);
+/// A UDP conversation without a datagram for this long is over (RFC 4787, REQ-5: not under two minutes).
+pub const CONVERSING_TIMEOUT_TICKS: u32 = ticks_of_seconds(180);
 /// An established flow without a packet for this long may be reclaimed: above TCP's keepalive of two hours.
 pub const IDLE_TIMEOUT_TICKS: u32 = ticks_of_seconds(8_000);

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use crate::packet::{Covers, Packet, PacketError};
+use crate::packet::{Covers, Packet, PacketError, TransportSum};
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -85,7 +85,11 @@ impl Packet for MemoryPacket {
         self.add_to_sum(offset, difference)
     }
 
-    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, _: Covers) -> Result<(), PacketError> {
-        self.add_to_sum(offset, difference)
+    fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, _: Covers) -> Result<(), PacketError> {
+        self.add_to_sum(sum.offset, difference)?;
+        if sum.zero_means_none && self.load(sum.offset) == Some([0, 0]) {
+            self.store(sum.offset, &[0xff, 0xff])?;
+        }
+        Ok(())
     }
 }

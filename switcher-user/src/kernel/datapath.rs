@@ -389,7 +389,7 @@ fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
             return None;
         }
         FlowState::Pending
-    } else if word.is(State::Established) {
+    } else if word.is(State::Established) || word.is(State::Conversing) {
         FlowState::Established
     } else if word.is(State::Closing) {
         FlowState::Closing

@@ -1,6 +1,7 @@
 //! A socket buffer as a packet. Reads and writes go through helpers, which cope with paged data and shared headers.
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_MARK_MANGLED_0;
 use aya_ebpf::bindings::bpf_check_mtu_flags::BPF_MTU_CHK_SEGS;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
@@ -8,7 +9,7 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
-use switcher_ebpf::packet::{Covers, Packet, PacketError};
+use switcher_ebpf::packet::{Covers, Packet, PacketError, TransportSum};
 
 /// The agent attaches to Ethernet devices only.
 const ETHERNET_HEADER: u32 = 14;
@@ -98,14 +99,19 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
-    fn add_to_transport_sum(&mut self, offset: u32, difference: u32, covers: Covers) -> Result<(), PacketError> {
+    fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, covers: Covers) -> Result<(), PacketError> {
         let flags = match covers {
             Covers::Segment => 0,
             Covers::PseudoHeaderV4 => BPF_F_PSEUDO_HDR as u64,
             Covers::PseudoHeaderV6 => BPF_F_PSEUDO_HDR as u64 | IPV6_SUM_FLAG.load(),
         };
+        let zero = if sum.zero_means_none {
+            BPF_F_MARK_MANGLED_0 as u64
+        } else {
+            0
+        };
         // SAFETY: the helper checks the offset. Size 0: `to` is a difference.
-        done(unsafe { bpf_l4_csum_replace(self.skb, offset, 0, difference as u64, flags) })
+        done(unsafe { bpf_l4_csum_replace(self.skb, sum.offset, 0, difference as u64, flags | zero) })
     }
 }
 
