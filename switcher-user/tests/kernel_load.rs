@@ -16,6 +16,7 @@ fn plan(epoch: u64) -> ImagePlan {
     let alias = AliasPlan {
         id: 1,
         listeners: vec!["198.51.100.10:80/tcp".parse().unwrap()],
+        udp_moves: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan {
             id: 3,

@@ -10,7 +10,7 @@ use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use crate::api::{AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, Reply, SCHEMA, SetPut, SplitRequest};
 use crate::kernel::KernelError;
-use crate::model::{Action, AliasName, Outcome, SetName};
+use crate::model::{Action, AliasName, AliasPolicy, Outcome, SetName};
 use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet};
 
 impl<K: Kernel, H: Host> Owner<K, H> {
@@ -39,7 +39,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     ) -> Result<Reply, ApiError> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
-        next.alias_put(alias, &put.listen, put.path)?;
+        let policy = AliasPolicy {
+            path: put.path,
+            udp: put.udp,
+        };
+        next.alias_put(alias, &put.listen, policy)?;
         self.change(next, false, asked).await
     }
 

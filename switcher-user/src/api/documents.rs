@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
 use crate::model::{
-    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetName, StackName, StackSpec, Weight,
+    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetName, StackName, StackSpec,
+    UdpPolicy, Weight,
 };
 
 /// `POST /v1/apply`.
@@ -32,6 +33,9 @@ pub struct AliasPut {
     /// Which way its packets take.
     #[serde(default)]
     pub path: PathPolicy,
+    /// What a switch does to UDP conversations.
+    #[serde(default)]
+    pub udp: UdpPolicy,
 }
 
 /// `PUT /v1/aliases/{alias}/sets/{set}`.

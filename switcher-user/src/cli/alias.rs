@@ -9,7 +9,7 @@ use super::printer::Printer;
 use super::table::aliases_table;
 use super::wait::WaitArgs;
 use crate::api::{AliasPut, AliasesDocument, ChangesDocument};
-use crate::model::{AliasName, Listener, PathPolicy};
+use crate::model::{AliasName, Listener, PathPolicy, UdpPolicy};
 
 /// What `alias` does.
 #[derive(Debug, clap::Subcommand)]
@@ -24,6 +24,9 @@ pub(super) enum Verb {
         /// Which way its packets take.
         #[arg(long, value_name = "PATH", value_parser = path_policy, default_value = "auto")]
         path: PathPolicy,
+        /// What a switch does to UDP conversations: stay where they are, or move with the split.
+        #[arg(long, value_name = "POLICY", value_parser = udp_policy, default_value = "stay")]
+        udp: UdpPolicy,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -45,6 +48,13 @@ fn path_policy(text: &str) -> Result<PathPolicy, String> {
         .ok_or_else(|| format!("'{text}' is no path; use auto, bypass or stack"))
 }
 
+fn udp_policy(text: &str) -> Result<UdpPolicy, String> {
+    [UdpPolicy::Stay, UdpPolicy::Move]
+        .into_iter()
+        .find(|policy| policy.text() == text)
+        .ok_or_else(|| format!("'{text}' is not known; use stay or move"))
+}
+
 pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
     let document: ChangesDocument = match verb {
         Verb::Ls => {
@@ -56,9 +66,10 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
             name,
             listen,
             path,
+            udp,
             wait,
         } => {
-            let put = AliasPut { listen, path };
+            let put = AliasPut { listen, path, udp };
             client
                 .change(Method::PUT, &format!("/v1/aliases/{name}"), &put, wait.timeout)
                 .await?

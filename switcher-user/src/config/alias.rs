@@ -1,4 +1,4 @@
-//! One alias: `listen`, `path`, `split`, `sets`.
+//! One alias: `listen`, `path`, `udp`, `split`, `sets`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -7,9 +7,11 @@ use super::Location;
 use super::check::{Check, Field, shorten};
 use super::set;
 use super::split;
-use crate::model::{AliasSpec, LISTENERS_PER_ALIAS_MAX, Listener, PathPolicy, SETS_PER_ALIAS_MAX, SetName, SetSpec};
+use crate::model::{
+    AliasSpec, LISTENERS_PER_ALIAS_MAX, Listener, PathPolicy, SETS_PER_ALIAS_MAX, SetName, SetSpec, UdpPolicy,
+};
 
-const KEYS: &[&str] = &["listen", "path", "split", "sets"];
+const KEYS: &[&str] = &["listen", "path", "udp", "split", "sets"];
 const LISTEN_REMEDY: &str = "write it as listen: [\"198.51.100.10:80/tcp\"]";
 const SETS_REMEDY: &str = "write it as sets: {v1: {backends: [\"10.1.0.2:8080\"]}}";
 
@@ -40,6 +42,10 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
         .get("path")
         .and_then(|field| path(check, field))
         .unwrap_or_default();
+    let udp = fields
+        .get("udp")
+        .and_then(|field| udp(check, field))
+        .unwrap_or_default();
     let sets = match fields.get("sets") {
         Some(field) => sets(check, field, common_port(&listen)),
         None => missing(
@@ -63,6 +69,7 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
     (check.problems.len() == problems_before).then_some(AliasSpec {
         listen,
         path,
+        udp,
         split,
         sets,
     })
@@ -108,6 +115,22 @@ fn listeners(check: &mut Check, field: &Field<'_>, claims: &mut Claims) -> Vec<L
         listeners.push(listener);
     }
     listeners
+}
+
+fn udp(check: &mut Check, field: &Field<'_>) -> Option<UdpPolicy> {
+    match field.node.value.scalar() {
+        Some("stay") => return Some(UdpPolicy::Stay),
+        Some("move") => return Some(UdpPolicy::Move),
+        Some(other) => check.wrong(
+            field,
+            format_args!("'{}' is not known; use stay or move", shorten(other)),
+        ),
+        None => {
+            let kind = field.node.value.kind();
+            check.wrong(field, format_args!("is {kind}, not a single value; use stay or move"));
+        }
+    }
+    None
 }
 
 fn path(check: &mut Check, field: &Field<'_>) -> Option<PathPolicy> {

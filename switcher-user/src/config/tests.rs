@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{ConfigError, FILE_BYTES_MAX, Location, parse};
 use crate::model::{
     AliasName, AliasSpec, BackendAddress, Listener, PathPolicy, Protocol, SetName, SetSpec, StackName, StackSpec,
-    Weight,
+    UdpPolicy, Weight,
 };
 
 const GOOD: &str = r#"version: 1
@@ -277,7 +277,7 @@ fn unknown_keys_are_refused() {
             "s.yaml:4:1: --prune: '--prune' is an option of a command, no key of a stack file; remove it (known here: version, stack, aliases)",
         ),
     ]);
-    let known = "(known here: listen, path, split, sets)";
+    let known = "(known here: listen, path, udp, split, sets)";
     for (key, said) in [
         ("pth", "unknown key 'pth'; did you mean 'path'?"),
         ("--steps", "'--steps' is not supported in this version; remove it"),
@@ -321,9 +321,10 @@ fn mistakes_in_an_alias_are_refused() {
             "s.yaml:4:3: aliases.web: is empty, not a mapping; give it 'listen', 'split' and 'sets'",
         ),
         (
-            &[LISTEN, "    sets: {}\n    path: fast\n"],
+            &[LISTEN, "    sets: {}\n    path: fast\n    udp: maybe\n"],
             "s.yaml:6:5: aliases.web.sets: names no set; write it as sets: {v1: {backends: [\"10.1.0.2:8080\"]}}\n\
-             s.yaml:7:11: aliases.web.path: 'fast' is no path; use auto, bypass or stack",
+             s.yaml:7:11: aliases.web.path: 'fast' is no path; use auto, bypass or stack\n\
+             s.yaml:8:10: aliases.web.udp: 'maybe' is not known; use stay or move",
         ),
     ]);
     let bad_name = GOOD.replace("  web:", "  web/api:");
@@ -357,8 +358,8 @@ fn mistakes_in_listeners_are_refused() {
             "listener '198.51.100.10:80' names no protocol; write it as '198.51.100.10:80/tcp'".to_owned(),
         ),
         (
-            "198.51.100.10:80/udp",
-            "listener '198.51.100.10:80/udp': protocol 'udp' is not supported; use tcp".to_owned(),
+            "198.51.100.10:80/sctp",
+            "listener '198.51.100.10:80/sctp': protocol 'sctp' is not supported; use tcp or udp".to_owned(),
         ),
         (
             "198.51.100.10:0/tcp",
@@ -719,11 +720,14 @@ fn alias() -> impl Strategy<Value = AliasSpec> {
         Just(PathPolicy::Bypass),
         Just(PathPolicy::Stack)
     ];
-    (listeners, sets, path, any::<bool>()).prop_map(|(listeners, sets, path, with_split)| {
+    let udp = prop_oneof![Just(UdpPolicy::Stay), Just(UdpPolicy::Move)];
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    let policy = (path, udp, protocol);
+    (listeners, sets, policy, any::<bool>()).prop_map(|(listeners, sets, (path, udp, protocol), with_split)| {
         let listener = |(address, port)| Listener {
             address,
             port,
-            protocol: Protocol::Tcp,
+            protocol,
         };
         let weights: BTreeMap<SetName, Weight> = sets
             .iter()
@@ -737,6 +741,7 @@ fn alias() -> impl Strategy<Value = AliasSpec> {
         AliasSpec {
             listen: listeners.into_iter().map(listener).collect(),
             path,
+            udp,
             split,
             sets,
         }

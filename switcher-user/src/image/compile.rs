@@ -107,6 +107,7 @@ impl Builder {
             id: alias.id,
             segments_row,
             segments: segments.len() as u32,
+            flags: if alias.udp_moves { AliasRow::UDP_MOVES } else { 0 },
             ..AliasRow::default()
         };
         Ok(self.push([row.row()]))

@@ -32,6 +32,8 @@ pub struct AliasPlan {
     pub id: u32,
     /// Where clients find it. No listener is in two aliases.
     pub listeners: Vec<Listener>,
+    /// A switch moves its UDP conversations.
+    pub udp_moves: bool,
     /// Which share of new flows each set gets: ascending, the last one ends at 2^32. Empty: no new flows.
     pub segments: Vec<Segment>,
     /// The sets that `segments` point at, and no others.

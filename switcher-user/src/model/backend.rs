@@ -22,7 +22,9 @@ pub struct BackendAddress {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BackendError {
     /// The text does not parse.
-    #[error("backend '{0}' is not ADDR[:PORT]; write it as 10.1.0.2:8080, [fd00::2]:8080 or an address alone (names are not looked up)")]
+    #[error(
+        "backend '{0}' is not ADDR[:PORT]; write it as 10.1.0.2:8080, [fd00::2]:8080 or an address alone (names are not looked up)"
+    )]
     BadAddress(String),
     /// The address can be no backend.
     #[error("backend '{0}': {1}")]
@@ -51,13 +53,18 @@ impl FromStr for BackendAddress {
     fn from_str(text: &str) -> Result<Self, BackendError> {
         let bad = || BackendError::BadAddress(text.to_owned());
         let (address, port) = if let Ok(socket) = text.parse::<SocketAddr>() {
-            let port = NonZeroU16::new(socket.port())
-                .ok_or(BackendError::Unusable(text.to_owned(), "port 0 is no port; use 1 to 65535"))?;
+            let port = NonZeroU16::new(socket.port()).ok_or(BackendError::Unusable(
+                text.to_owned(),
+                "port 0 is no port; use 1 to 65535",
+            ))?;
             (socket.ip(), Some(port))
         } else if let Ok(address) = text.parse::<IpAddr>() {
             (address, None)
         } else {
-            let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or_else(bad)?;
+            let inner = text
+                .strip_prefix('[')
+                .and_then(|t| t.strip_suffix(']'))
+                .ok_or_else(bad)?;
             (IpAddr::V6(inner.parse::<Ipv6Addr>().map_err(|_| bad())?), None)
         };
         match unusable(address) {

@@ -13,6 +13,8 @@ use thiserror::Error;
 pub enum Protocol {
     /// TCP, RFC 9293.
     Tcp,
+    /// UDP, RFC 768.
+    Udp,
 }
 
 impl Protocol {
@@ -21,6 +23,7 @@ impl Protocol {
     pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
+            Self::Udp => 17,
         }
     }
 }
@@ -44,7 +47,7 @@ pub enum ListenerError {
     #[error("listener '{0}' names no protocol; write it as '{0}/tcp'")]
     NoProtocol(String),
     /// The protocol is none that this build carries.
-    #[error("listener '{0}': protocol '{1}' is not supported; use tcp")]
+    #[error("listener '{0}': protocol '{1}' is not supported; use tcp or udp")]
     BadProtocol(String, String),
     /// The address and port do not parse.
     #[error("listener '{0}' is not ADDR:PORT/PROTO; write it as 198.51.100.10:80/tcp or [2001:db8::10]:80/tcp")]
@@ -58,10 +61,12 @@ impl FromStr for Listener {
     type Err = ListenerError;
 
     fn from_str(text: &str) -> Result<Self, ListenerError> {
-        let (socket, protocol) =
-            text.rsplit_once('/').ok_or_else(|| ListenerError::NoProtocol(text.to_owned()))?;
+        let (socket, protocol) = text
+            .rsplit_once('/')
+            .ok_or_else(|| ListenerError::NoProtocol(text.to_owned()))?;
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
             other => return Err(ListenerError::BadProtocol(text.to_owned(), other.to_owned())),
         };
         let socket: SocketAddr = socket.parse().map_err(|_| ListenerError::BadAddress(text.to_owned()))?;
@@ -72,7 +77,11 @@ impl FromStr for Listener {
         if let Some(why) = super::backend::unusable(socket.ip()) {
             return unusable(why);
         }
-        Ok(Self { address: socket.ip(), port: socket.port(), protocol })
+        Ok(Self {
+            address: socket.ip(),
+            port: socket.port(),
+            protocol,
+        })
     }
 }
 
@@ -93,6 +102,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
         };
         f.pad(&format!("{}/{protocol}", SocketAddr::new(self.address, self.port)))
     }

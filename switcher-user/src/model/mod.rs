@@ -13,7 +13,7 @@ pub use name::{AliasName, NameError, SetName, StackName};
 pub use receipt::{
     Action, AliasChange, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange, SetFigures,
 };
-pub use spec::{AliasSpec, PathPolicy, SetSpec, StackSpec};
+pub use spec::{AliasPolicy, AliasSpec, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 
 /// Most backends one set may have; the Maglev table stays even up to here.

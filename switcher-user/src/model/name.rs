@@ -19,7 +19,9 @@ pub enum NameError {
     #[error("name '{0}' is longer than 63 characters; shorten it")]
     TooLong(String),
     /// The text has a character that no name may have.
-    #[error("name '{0}' has a character that is not allowed; use a-z, A-Z, 0-9, '-', '_' and '.', beginning with a letter or digit")]
+    #[error(
+        "name '{0}' has a character that is not allowed; use a-z, A-Z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+    )]
     BadCharacter(String),
 }
 

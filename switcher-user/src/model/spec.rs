@@ -31,6 +31,46 @@ impl PathPolicy {
     }
 }
 
+/// What a switch does to a UDP conversation: nothing tells that one has ended, so somebody must say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UdpPolicy {
+    /// It stays at its backend until it is idle for three minutes.
+    #[default]
+    Stay,
+    /// Its next datagram goes where the new split sends it.
+    Move,
+}
+
+impl UdpPolicy {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Stay => "stay",
+            Self::Move => "move",
+        }
+    }
+}
+
+/// How the packets of an alias are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AliasPolicy {
+    /// Which way they take.
+    pub path: PathPolicy,
+    /// What a switch does to UDP conversations.
+    pub udp: UdpPolicy,
+}
+
+impl From<PathPolicy> for AliasPolicy {
+    fn from(path: PathPolicy) -> Self {
+        Self {
+            path,
+            udp: UdpPolicy::default(),
+        }
+    }
+}
+
 /// A whole stack file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +90,9 @@ pub struct AliasSpec {
     /// Which way its packets take.
     #[serde(default)]
     pub path: PathPolicy,
+    /// What a switch does to UDP conversations.
+    #[serde(default)]
+    pub udp: UdpPolicy,
     /// Shares of new flows by set; `None` leaves the split as it is (an error for a new alias).
     #[serde(default)]
     pub split: Option<BTreeMap<SetName, Weight>>,

@@ -1,7 +1,7 @@
 //! `apply`: from what is wanted to what a stack file wants.
 
 use super::{Desired, FlowSetIds, Refusal};
-use crate::model::{AliasName, AliasSpec, SetName, StackName, StackSpec};
+use crate::model::{AliasName, AliasPolicy, AliasSpec, SetName, StackName, StackSpec};
 
 impl Desired {
     /// Takes what the file says; with `prune`, removes what its stack owns and the file omits.
@@ -41,7 +41,11 @@ impl Desired {
                 stack: stack.clone(),
             });
         }
-        self.alias_put(name, &spec.listen, spec.path)?;
+        let policy = AliasPolicy {
+            path: spec.path,
+            udp: spec.udp,
+        };
+        self.alias_put(name, &spec.listen, policy)?;
         if let Some(alias) = self.aliases.get_mut(name) {
             alias.stack = Some(stack.clone());
         }

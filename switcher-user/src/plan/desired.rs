@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::split::Split;
-use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, StackName};
+use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, StackName, UdpPolicy};
 
 /// Version of the form on disk.
 pub const DESIRED_SCHEMA: u32 = 1;
@@ -49,6 +49,9 @@ pub struct Alias {
     pub stack: Option<StackName>,
     /// Which way its packets take.
     pub path: PathPolicy,
+    /// What a switch does to UDP conversations.
+    #[serde(default)]
+    pub udp: UdpPolicy,
     /// Where clients find it.
     pub listen: Vec<Listener>,
     /// Who gets new flows now.

@@ -112,6 +112,14 @@ fn changed(all: &mut Vec<Difference>, name: &AliasName, old: &Alias, new: &Alias
             format!("alias {name}: path {} -> {}", old.path.text(), new.path.text()),
         );
     }
+    if old.udp != new.udp {
+        push(
+            all,
+            name,
+            ".udp",
+            format!("alias {name}: udp {} -> {}", old.udp.text(), new.udp.text()),
+        );
+    }
     for set in old.sets.keys().filter(|set| !new.sets.contains_key(*set)) {
         push(all, name, &format!(".sets.{set}"), format!("set {name}/{set}: removed"));
     }

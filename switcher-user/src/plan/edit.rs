@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
-use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, Weight};
+use crate::model::{AliasName, AliasPolicy, BackendAddress, Listener, SetName, Weight};
 
 /// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
@@ -47,10 +47,17 @@ impl Desired {
     ///
     /// # Errors
     /// When the numbers of aliases are used up.
-    pub fn alias_put(&mut self, name: &AliasName, listen: &[Listener], path: PathPolicy) -> Result<(), Refusal> {
+    pub fn alias_put(
+        &mut self,
+        name: &AliasName,
+        listen: &[Listener],
+        policy: impl Into<AliasPolicy>,
+    ) -> Result<(), Refusal> {
+        let AliasPolicy { path, udp } = policy.into();
         if let Some(alias) = self.aliases.get_mut(name) {
             listen.clone_into(&mut alias.listen);
             alias.path = path;
+            alias.udp = udp;
             return Ok(());
         }
         let id = self.next_alias_id;
@@ -59,6 +66,7 @@ impl Desired {
             id,
             stack: None,
             path,
+            udp,
             listen: listen.to_owned(),
             split: Split::default(),
             previous: None,

@@ -61,6 +61,7 @@ pub fn alias(id: u32, listeners: &[&str], set: u32, backends: Vec<BackendPlan>) 
     AliasPlan {
         id,
         listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
+        udp_moves: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan { id: set, backends }],
     }
@@ -71,6 +72,9 @@ pub const BYPASS: Path = Path::Bypass { ifindex: LOOPBACK };
 /// `web` (stack), `fast` (bypass), `other` (a second alias on the backend of `web`), `empty` (nobody has a share).
 pub fn shop(epoch: u64) -> ImagePlan {
     let web = |path| vec![backend(1, "10.1.0.2", 8080, path), backend(2, "fd00::2", 8080, path)];
+    let udp = |path| vec![backend(5, "10.1.0.4", 5353, path), backend(6, "fd00::4", 5353, path)];
+    let mut moving = alias(6, &["198.51.100.15:53/udp", "[2001:db8::15]:53/udp"], 60, udp(BYPASS));
+    moving.udp_moves = true;
     let mut empty = alias(4, &["198.51.100.13:80/tcp"], 40, web(Path::Stack));
     empty.segments.clear();
     ImagePlan {
@@ -95,6 +99,13 @@ pub fn shop(epoch: u64) -> ImagePlan {
                 web(Path::Stack),
             ),
             empty,
+            alias(
+                5,
+                &["198.51.100.14:53/udp", "[2001:db8::14]:53/udp"],
+                50,
+                udp(Path::Stack),
+            ),
+            moving,
         ],
     }
 }

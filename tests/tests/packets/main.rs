@@ -10,3 +10,4 @@ mod icmp;
 mod not_ours;
 mod race;
 mod rewriting;
+mod udp;

@@ -44,9 +44,9 @@ fn a_syn_elsewhere_passes() {
 #[test]
 fn other_protocols_pass() {
     let mut bench = Bench::new(&shop(1));
-    let mut udp = tcp(CLIENT, "198.51.100.10:80", "S").frame();
-    udp[14 + 9] = 17;
-    untouched(&mut bench, &udp, Reason::NotCarried);
+    let mut sctp = tcp(CLIENT, "198.51.100.10:80", "S").frame();
+    sctp[14 + 9] = 132;
+    untouched(&mut bench, &sctp, Reason::NotCarried);
     let mut arp = vec![0xff; 60];
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     untouched(&mut bench, &arp, Reason::NotIp);

@@ -8,3 +8,4 @@ mod ground;
 mod keeping;
 mod mtu;
 mod rules;
+mod udp;

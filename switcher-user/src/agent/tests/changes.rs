@@ -227,6 +227,7 @@ async fn bypass_is_refused_where_it_cannot_be() {
     let put = AliasPut {
         listen,
         path: PathPolicy::Bypass,
+        udp: crate::model::UdpPolicy::Stay,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
     refused(

@@ -102,6 +102,7 @@ impl Agent {
             AliasPut {
                 listen,
                 path: PathPolicy::Auto,
+                udp: crate::model::UdpPolicy::Stay,
             },
         ))
         .await

@@ -1,0 +1,155 @@
+//! UDP through the switch: every ping is answered, before, during and after an upgrade.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use switcher_tests::lab::Namespace;
+
+use crate::ground::Ground;
+
+const REPLY_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs in a namespace, on a thread of its own.
+fn inside<T: Send + 'static>(space: &Namespace, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let path = format!("/run/netns/{}", space.name());
+    std::thread::spawn(move || {
+        let namespace = std::fs::File::open(path).unwrap();
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        work()
+    })
+}
+
+/// Answers each datagram with its own name and what it got.
+struct Echo {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Echo {
+    fn start(space: &Namespace, name: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        // One socket for both families.
+        let flag = Arc::clone(&stop);
+        let threads = vec![inside(space, move || {
+            echo(&UdpSocket::bind("[::]:5353").unwrap(), name, &flag);
+        })];
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn echo(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut buffer = [0; 2_048];
+    while !stop.load(Relaxed) {
+        if let Ok((size, from)) = socket.recv_from(&mut buffer) {
+            let answer = [name.as_bytes(), b" ", &buffer[..size]].concat();
+            let _ = socket.send_to(&answer, from);
+        }
+    }
+}
+
+/// Who answered each of `count` pings of one conversation.
+fn ping(space: &Namespace, to: &str, count: usize, pause: Duration) -> JoinHandle<Vec<String>> {
+    let to: SocketAddr = to.parse().unwrap();
+    inside(space, move || {
+        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+        socket.set_read_timeout(Some(REPLY_LIMIT)).unwrap();
+        socket.connect(to).unwrap();
+        (0..count)
+            .map(|number| {
+                std::thread::sleep(pause);
+                socket.send(format!("ping {number}").as_bytes()).unwrap();
+                let mut buffer = [0; 2_048];
+                let size = socket
+                    .recv(&mut buffer)
+                    .unwrap_or_else(|error| panic!("ping {number} is lost: {error}"));
+                let answer = String::from_utf8_lossy(&buffer[..size]).into_owned();
+                let (name, rest) = answer.split_once(' ').unwrap();
+                assert_eq!(rest, format!("ping {number}"));
+                name.to_owned()
+            })
+            .collect()
+    })
+}
+
+fn stack(path: &str, policy: &str) -> String {
+    format!(
+        r#"version: 1
+stack: names
+aliases:
+  dns:
+    listen: ["198.51.100.20:53/udp", "[2001:db8::20]:53/udp"]
+    path: {path}
+    udp: {policy}
+    split: {{v1: 100}}
+    sets:
+      v1: {{backends: ["10.1.0.2:5353", "[fd00::2]:5353"]}}
+      v2: {{backends: ["10.1.1.2:5353", "[fd00:1::2]:5353"]}}
+"#
+    )
+}
+
+fn pings_across_an_upgrade(path: &str, policy: &str) {
+    let ground = Ground::bare();
+    let _v1 = Echo::start(ground.lab.v1(), "v1");
+    let _v2 = Echo::start(ground.lab.v2(), "v2");
+    std::thread::sleep(Duration::from_millis(200));
+    ground.apply(&stack(path, policy)).expect_code(&[0]).unwrap();
+    let listeners = ["198.51.100.20:53", "[2001:db8::20]:53"];
+    let long: Vec<_> = (0..8)
+        .map(|i| ping(ground.lab.client(), listeners[i % 2], 300, Duration::from_millis(5)))
+        .collect();
+    std::thread::sleep(Duration::from_millis(600));
+    ground
+        .cli("upgrade dns --to v2 --drain-timeout 0s")
+        .expect_code(&[0, 4])
+        .unwrap();
+    for listener in listeners {
+        let new = ping(ground.lab.client(), listener, 3, Duration::ZERO).join().unwrap();
+        assert_eq!(new, ["v2", "v2", "v2"], "a new conversation after the command returned");
+    }
+    for conversation in long {
+        let answers = conversation.join().expect("no ping is lost");
+        assert_eq!((answers.len(), answers[0].as_str()), (300, "v1"));
+        let who: BTreeSet<_> = answers.iter().map(String::as_str).collect();
+        match policy {
+            "stay" => assert_eq!(who, BTreeSet::from(["v1"])),
+            _ => assert_eq!(answers[299], "v2"),
+        }
+        let switches = answers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(switches, usize::from(policy == "move"), "once, and never back");
+    }
+}
+
+#[test]
+fn conversations_stay_on_bypass() {
+    pings_across_an_upgrade("bypass", "stay");
+}
+
+#[test]
+fn conversations_stay_on_stack() {
+    pings_across_an_upgrade("stack", "stay");
+}
+
+#[test]
+fn conversations_move_on_bypass() {
+    pings_across_an_upgrade("bypass", "move");
+}
+
+#[test]
+fn conversations_move_on_stack() {
+    pings_across_an_upgrade("stack", "move");
+}
