@@ -61,23 +61,39 @@ impl Verdict {
 /// A packet that comes in by an interface: from a client, or from a backend on the bypass path.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    if !packet.is_for_host() {
+        return Verdict::pass(Reason::NotForHost);
+    }
     let parsed = match parse(packet) {
         Ok(Content::Segment(parsed)) => parsed,
         Ok(Content::Error(error)) => return icmp_ingress(packet, tables, &error),
         Err(reason) => return Verdict::pass(reason),
     };
-    match flow::find(tables, &parsed.key) {
-        Some(found) if found.is_reply => {
-            if found.identity.path == PATH_BYPASS {
-                reply(packet, tables, &parsed, &found)
-            } else {
-                Verdict::pass(Reason::OtherHook)
-            }
-        }
-        found if parsed.transport.is_open() => opening(packet, tables, &parsed, found),
-        Some(found) => forward(packet, tables, &parsed, &found),
+    let found = flow::find(tables, &parsed.key);
+    if let Some(found) = &found
+        && found.is_reply
+    {
+        return if found.identity.path == PATH_BYPASS && is_from_backend(packet, found) {
+            reply(packet, tables, &parsed, found)
+        } else {
+            Verdict::pass(Reason::OtherHook)
+        };
+    }
+    if parsed.transport.is_open()
+        && let Some(verdict) = opening(packet, tables, &parsed, found.as_ref())
+    {
+        return verdict;
+    }
+    match &found {
+        Some(found) => forward(packet, tables, &parsed, found),
         None => Verdict::pass(Reason::NoFlow),
     }
+}
+
+/// Anybody can send packets that look like the backend's; only the backend is behind its veth.
+#[inline(always)]
+fn is_from_backend<P: Packet>(packet: &P, found: &Found<'_>) -> bool {
+    found.record.backend.ifindex.load(Relaxed) == packet.ifindex()
 }
 
 /// A packet that leaves by an interface: what a backend answers through the host's stack.
@@ -106,34 +122,44 @@ pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 ///
 /// Invariant I3: a handshake that an older image decided is decided again. Invariant I8: a SYN never moves a flow that
 /// is established; the backend answers it (RFC 5961, section 4).
+/// `None`: it belongs to the flow that was found.
 #[inline(always)]
-fn opening<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: Option<Found<'_>>) -> Verdict {
-    if let Some(found) = &found
-        && found.state() as u8 == State::Established as u8
-        && !may_move(parsed, found)
+fn opening<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    found: Option<&Found<'_>>,
+) -> Option<Verdict> {
+    let mut epoch = None;
+    if let Some(found) = found
+        && found.state() as u8 != State::Closing as u8
+        && !flow::is_over(found, ticks(tables.coarse_now_ns()))
     {
-        return forward(packet, tables, parsed, found);
+        if found.state() as u8 == State::Established as u8 && !may_move(parsed, found) {
+            return None;
+        }
+        epoch = Some(found.identity.epoch);
     }
     let Some(image) = tables.image() else {
-        return Verdict::pass(Reason::NoImage);
+        return Some(Verdict::pass(Reason::NoImage));
     };
     let header = match image.row(0) {
         Some(row) => HeaderRow::of(row),
-        None => return Verdict::pass(Reason::NoImage),
+        None => return Some(Verdict::pass(Reason::NoImage)),
     };
     if header.magic != IMAGE_MAGIC || header.abi_version != ABI_VERSION {
-        return Verdict::pass(Reason::NoImage);
+        return Some(Verdict::pass(Reason::NoImage));
     }
-    if let Some(found) = &found {
-        if found.state() as u8 != State::Closing as u8 && found.identity.epoch == header.epoch {
-            return forward(packet, tables, parsed, found);
-        }
+    if epoch == Some(header.epoch) {
+        return None;
+    }
+    if let Some(found) = found {
         flow::release(tables, found);
     }
-    match choose::choose(&image, header, &parsed.key) {
+    Some(match choose::choose(&image, header, &parsed.key) {
         Ok(choice) => open(packet, tables, parsed, &choice),
         Err(reason) => Verdict::pass(reason),
-    }
+    })
 }
 
 /// A UDP conversation of an alias that asked for it goes where the newest image sends it.
@@ -146,7 +172,9 @@ const fn may_move(parsed: &Parsed, found: &Found<'_>) -> bool {
 fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choice: &Choice<'_>) -> Verdict {
     let now_ns = tables.exact_now_ns();
     let backend = choice.backend;
-    let bypass = backend.path == PATH_BYPASS && now_ns < tables.fresh_until_ns();
+    // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
+    let is_fresh = now_ns < tables.fresh_until_ns();
+    let bypass = backend.path == PATH_BYPASS && (is_fresh || packet.fits(backend.ifindex));
     let key = &parsed.key;
     let mut identity = FlowIdentity {
         epoch: choice.epoch,
@@ -184,7 +212,16 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         // Another CPU opened the flow at this moment. A second copy of a SYN may go; a second datagram may not.
         Err(Reason::DuplicateSyn) if parsed.transport.is_udp() => {
             return match flow::find(tables, key) {
-                Some(found) if !found.is_reply => forward(packet, tables, parsed, &found),
+                Some(found) if !found.is_reply => {
+                    let ifindex = found.record.backend.ifindex.load(Relaxed);
+                    send_to_backend(
+                        packet,
+                        parsed,
+                        &found.identity,
+                        ifindex,
+                        forward_reason(&found.identity),
+                    )
+                }
                 _ => Verdict::drop(Reason::DuplicateSyn),
             };
         }
@@ -208,7 +245,10 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
 fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: &Found<'_>) -> Verdict {
     let record = found.record;
     let now_ticks = ticks(tables.coarse_now_ns());
-    record.seen_ticks.store(now_ticks, Relaxed);
+    // A SYN on an established flow proves no life: its client may have begun anew.
+    if !parsed.transport.is_syn() || found.state() as u8 != State::Established as u8 {
+        record.seen_ticks.store(now_ticks, Relaxed);
+    }
     // Routes change: replies follow the client's latest packet.
     if record.client.ifindex.load(Relaxed) != packet.ifindex() {
         record.client.ifindex.store(packet.ifindex(), Relaxed);
@@ -223,12 +263,17 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
         Event::Established => flow::promote(tables, found, now_ticks),
         event => end(tables, found, event),
     }
-    let reason = if identity.path == PATH_BYPASS {
+    let ifindex = record.backend.ifindex.load(Relaxed);
+    send_to_backend(packet, parsed, identity, ifindex, forward_reason(identity))
+}
+
+#[inline(always)]
+const fn forward_reason(identity: &FlowIdentity) -> Reason {
+    if identity.path == PATH_BYPASS {
         Reason::ForwardBypass
     } else {
         Reason::ForwardStack
-    };
-    send_to_backend(packet, parsed, identity, record.backend.ifindex.load(Relaxed), reason)
+    }
 }
 
 #[inline(always)]

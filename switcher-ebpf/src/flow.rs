@@ -138,6 +138,25 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
     }
 }
 
+/// Puts a key into the index. One that leads nowhere any more is taken over: nobody else would ever heal it.
+#[inline(always)]
+fn put<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) -> Result<(), IndexError> {
+    match tables.index_insert(key, value) {
+        Err(IndexError::Exists) if is_stale(tables, key) => tables.index_replace(key, value),
+        done => done,
+    }
+}
+
+/// True when a key's slot was given to another flow since.
+#[inline(always)]
+fn is_stale<T: Tables>(tables: &T, key: &FlowKey) -> bool {
+    let Some(value) = tables.index(key) else { return false };
+    let Some(record) = tables.record(value.slot()) else {
+        return true;
+    };
+    StateWord(record.word.load(Relaxed)).generation() != value.generation()
+}
+
 /// Puts the backend's key into the index; under another source port where two flows would look the same to the backend.
 #[inline(always)]
 fn reserve_backend_key<T: Tables>(
@@ -153,7 +172,7 @@ fn reserve_backend_key<T: Tables>(
             let shifted = (hash.wrapping_add(attempt as u32 * 7_919)) % SOURCE_PORTS as u32;
             identity.source_port = (SOURCE_PORT_FIRST + shifted as u16).to_be();
         }
-        match tables.index_insert(&identity.backend_key(), value) {
+        match put(tables, &identity.backend_key(), value) {
             Ok(()) => return Ok(()),
             Err(IndexError::Full) => return Err(Reason::TableFailed),
             Err(IndexError::Exists) => {}
@@ -179,16 +198,37 @@ fn claim_pending<T: Tables>(tables: &T) -> Option<(u32, &FlowRecord, StateWord)>
     None
 }
 
+/// A tick of another CPU may lie a little ahead of this one's (about two seconds are forgiven): that is no idle time of 52
+/// days.
+const LEAD_MAX_TICKS: u32 = 2_048;
+
+/// How long ago a tick was.
+#[must_use]
+#[inline(always)]
+pub const fn idle_ticks(seen_ticks: u32, now_ticks: u32) -> u32 {
+    let idle = now_ticks.wrapping_sub(seen_ticks);
+    if idle > u32::MAX - LEAD_MAX_TICKS { 0 } else { idle }
+}
+
+/// True when an established flow is past its idle time-out, though its slot was not needed yet.
+#[inline(always)]
+#[must_use]
+pub fn is_over(found: &Found<'_>, now_ticks: u32) -> bool {
+    found.state() as u8 == State::Established as u8
+        && is_expired(found.word, found.record.seen_ticks.load(Relaxed), now_ticks)
+}
+
 /// True when nobody will miss the record.
 #[inline(always)]
 #[must_use]
 pub fn is_expired(word: StateWord, seen_ticks: u32, now_ticks: u32) -> bool {
-    let idle = now_ticks.wrapping_sub(seen_ticks);
-    // A tick of another CPU may lie a little ahead of this one's: that is no idle time of 52 days.
-    if idle as i32 <= 0 {
-        return false;
-    }
-    let timeout = if word.is(State::Pending) {
+    idle_ticks(seen_ticks, now_ticks) > timeout_ticks(word)
+}
+
+/// How long a record in this state waits for a packet.
+#[inline(always)]
+const fn timeout_ticks(word: StateWord) -> u32 {
+    if word.is(State::Pending) {
         PENDING_TIMEOUT_TICKS
     } else if word.is(State::Closing) {
         CLOSING_TIMEOUT_TICKS
@@ -196,25 +236,25 @@ pub fn is_expired(word: StateWord, seen_ticks: u32, now_ticks: u32) -> bool {
         CONVERSING_TIMEOUT_TICKS
     } else {
         IDLE_TIMEOUT_TICKS
-    };
-    idle > timeout
+    }
 }
 
+/// An ended flow may lose its record to a living one this early: about a second for late retransmissions.
+const CLOSING_LEAST_TICKS: u32 = 1_024;
+
+/// Two CPUs may be told the same place of the cursor and choose the same slot: the slower one looks again.
+const CLAIMS_MAX: u32 = 2;
+
+/// Claims a slot for an established flow.
 #[inline(always)]
 fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &FlowRecord, StateWord)> {
-    // Neighbours in time are spread over the table: flows that live long and began together would otherwise be one
-    // block, in which every promotion of the next round finds no slot. The factor is odd, so each slot has its turn.
-    let start = tables.advance(CURSOR_ESTABLISHED, 1).wrapping_mul(SPREAD);
-    for probe in 0..ESTABLISHED_PROBES_MAX {
-        let slot = PENDING_SLOTS + (start.wrapping_add(probe as u64) % ESTABLISHED_SLOTS as u64) as u32;
+    for _ in 0..CLAIMS_MAX {
+        let (slot, word) = choose_slot(tables, now_ticks)?;
         let record = tables.record(slot)?;
-        let word = StateWord(record.word.load(Relaxed));
-        let free = word.is(State::Free);
-        let expired = word.is_readable() && is_expired(word, record.seen_ticks.load(Relaxed), now_ticks);
-        if !(free || expired) || !tables.swap_state(record, word, word.claimed_anew()) {
+        if !tables.swap_state(record, word, word.claimed_anew()) {
             continue;
         }
-        if expired {
+        if !word.is(State::Free) {
             let identity = record.identity.load();
             if (word.is(State::Established) || word.is(State::Conversing))
                 && let Some(counters) = tables.counters(identity.set_id)
@@ -226,6 +266,28 @@ fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &Flo
         return Some((slot, record, word.claimed_anew()));
     }
     None
+}
+
+/// A slot that is free or expired; else one whose flow has ended.
+#[inline(always)]
+fn choose_slot<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, StateWord)> {
+    // Neighbours in time are spread over the table: flows that live long and began together would otherwise be one
+    // block, in which every promotion of the next round finds no slot. The factor is odd, so each slot has its turn.
+    let start = tables.advance(CURSOR_ESTABLISHED, 1).wrapping_mul(SPREAD);
+    let mut ended = None;
+    for probe in 0..ESTABLISHED_PROBES_MAX {
+        let slot = PENDING_SLOTS + (start.wrapping_add(probe as u64) % ESTABLISHED_SLOTS as u64) as u32;
+        let record = tables.record(slot)?;
+        let word = StateWord(record.word.load(Relaxed));
+        let idle = idle_ticks(record.seen_ticks.load(Relaxed), now_ticks);
+        if word.is(State::Free) || word.is_readable() && idle > timeout_ticks(word) {
+            return Some((slot, word));
+        }
+        if word.is(State::Closing) && idle > CLOSING_LEAST_TICKS {
+            ended = Some((slot, word));
+        }
+    }
+    ended
 }
 
 /// Takes a record's keys out of the index, if they still lead to it.
@@ -286,9 +348,23 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
     let is_udp = found.identity.protocol == PROTOCOL_UDP;
     let state = if is_udp { State::Conversing } else { State::Established };
     tables.swap_state(target, claimed, claimed.with(state));
-    let id = &found.identity;
-    let _ = tables.index_replace(&id.backend_key(), IndexValue::new(slot, claimed.generation(), true));
-    let _ = tables.index_replace(&id.client_key(), IndexValue::new(slot, claimed.generation(), false));
+    if turn_keys(tables, found, slot, claimed.generation()).is_err() {
+        // No memory for the index: the flow goes on in the ring, and the next packet tries again.
+        tables.swap_state(target, claimed.with(state), claimed.with(State::Free));
+        tables.swap_state(record, found.word.with(State::Moved), found.word);
+    }
+}
+
+/// Turns both keys to the new slot, or none.
+#[inline(always)]
+fn turn_keys<T: Tables>(tables: &T, found: &Found<'_>, slot: u32, generation: u32) -> Result<(), IndexError> {
+    let (client, backend) = (found.identity.client_key(), found.identity.backend_key());
+    tables.index_replace(&backend, IndexValue::new(slot, generation, true))?;
+    let turned = tables.index_replace(&client, IndexValue::new(slot, generation, false));
+    if turned.is_err() {
+        let _ = tables.index_replace(&backend, IndexValue::new(found.slot, found.word.generation(), true));
+    }
+    turned
 }
 
 #[inline(always)]

@@ -13,6 +13,8 @@ pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 pub trait Packet {
     /// The EtherType, in host byte order.
     fn ethertype(&self) -> u16;
+    /// True when the link layer's destination is this host: not another machine, and not many.
+    fn is_for_host(&self) -> bool;
     /// True when a VLAN tag stands outside the bytes.
     fn is_vlan_tagged(&self) -> bool;
     /// Where layer 3 begins.
@@ -32,6 +34,9 @@ pub trait Packet {
 
     /// Writes bytes and leaves every checksum alone.
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError>;
+
+    /// Writes bytes that no checksum inside the packet covers.
+    fn store_uncovered<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError>;
 
     /// Adds a difference (see [`crate::rewrite::Difference`]) to the checksum of an IPv4 header, RFC 1624.
     fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError>;

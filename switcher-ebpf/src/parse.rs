@@ -134,6 +134,16 @@ impl Transport {
         }
     }
 
+    /// True for TCP with SYN.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_syn(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_syn(),
+            Self::Udp { .. } => false,
+        }
+    }
+
     /// True for UDP.
     #[must_use]
     #[inline(always)]
@@ -366,7 +376,11 @@ fn after_extensions<P: Packet>(packet: &P, first: u8, start: u32) -> Result<(u8,
             IPV6_FRAGMENT => return Err(Reason::Fragment),
             _ => return Ok((next, offset)),
         };
-        let header: [u8; 2] = packet.load(offset).ok_or(Reason::Malformed)?;
+        let header: [u8; 4] = packet.load(offset).ok_or(Reason::Malformed)?;
+        // Its destination is not where it goes, and its checksum is of where it goes (RFC 8200, section 8.1).
+        if next == IPV6_ROUTING && header[3] != 0 {
+            return Err(Reason::NotCarried);
+        }
         let fixed = if unit == 4 { 8 } else { unit };
         offset += fixed + header[1] as u32 * unit;
         next = header[0];

@@ -47,14 +47,15 @@ reasons! {
     14 ForwardStack "forward_stack" "Rewritten: client to backend, through the host's stack.";
     15 ReplyBypass "reply_bypass" "Rewritten: backend to client, past the host's stack.";
     16 ReplyStack "reply_stack" "Rewritten: backend to client, through the host's stack.";
-    17 BypassTooBig "bypass_too_big" "To the stack: too big for the way past it; the stack answers.";
-    18 BypassNoRoute "bypass_no_route" "To the stack: no way past it; the stack decides.";
-    19 BypassTtl "bypass_ttl" "To the stack: its time to live ends here; the stack answers.";
+    17 BypassTooBig "bypass_too_big" "Passed: to the stack: too big for the way past it; the stack answers.";
+    18 BypassNoRoute "bypass_no_route" "Passed: to the stack: no way past it; the stack decides.";
+    19 BypassTtl "bypass_ttl" "Passed: to the stack: its time to live ends here; the stack answers.";
     20 RewriteFailed "rewrite_failed" "Dropped: the packet could not be rewritten whole.";
     21 DuplicateSyn "duplicate_syn" "Dropped: a copy of a SYN that another CPU was deciding at the same moment.";
     22 SourcePortsUsed "source_ports_used" "Dropped: the backend has this client's port in use by another alias, and no other was free.";
     23 TableFailed "table_failed" "Dropped: the flow index had no room for a new flow.";
     24 IcmpError "icmp_error" "Rewritten: an ICMP error about a switched flow.";
+    25 NotForHost "not_for_host" "Passed: a frame for another machine, or for many.";
 }
 
 const _: () = assert!(Reason::ALL.len() < crate::abi::VERDICTS_MAX as usize);

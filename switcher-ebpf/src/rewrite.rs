@@ -89,7 +89,7 @@ pub fn count_hop<P: Packet>(packet: &mut P, layout: &Layout, left: u8) -> Result
     let l3 = layout.l3;
     let ttl = left.wrapping_sub(1);
     if !layout.is_v4 {
-        return packet.store(l3 + IPV6_HOP_LIMIT, &[ttl]);
+        return packet.store_uncovered(l3 + IPV6_HOP_LIMIT, &[ttl]);
     }
     // The protocol shares its word of the sum with the TTL and cancels out of the difference.
     let mut difference = Difference::default();

@@ -85,31 +85,30 @@ pub fn from_client(record: &FlowRecord, transport: &Transport, state: State) -> 
         next = end;
     }
     client.next.store(next, Relaxed);
-    let ended = if tcp.is_fin() {
-        client_fin(record, end, in_order)
-    } else {
-        Event::Nothing
-    };
+    if tcp.is_fin() {
+        client_fin(record, end, in_order);
+    }
+    // The backend's FIN, and all before it, has come through to the client.
+    if tcp.is_ack() && has(backend, FlowSide::FIN) && tcp.acknowledged == backend.next.load(Relaxed) {
+        set(client, FlowSide::SAW_FIN);
+    }
     if state as u8 == State::Pending as u8 {
         let answered = backend.flags.load(Relaxed) & FlowSide::SYN != 0;
         let completes = answered && tcp.is_ack() && tcp.acknowledged == backend.next.load(Relaxed);
         return if completes { Event::Established } else { Event::Nothing };
     }
-    ended
+    finished(record)
 }
 
 /// A FIN in order counts at once; one that came before its data counts when the backend acknowledges it.
 #[inline(always)]
-fn client_fin(record: &FlowRecord, end: u32, in_order: bool) -> Event {
+fn client_fin(record: &FlowRecord, end: u32, in_order: bool) {
     if in_order {
-        return fin(&record.client, &record.backend);
+        set(&record.client, FlowSide::FIN);
+    } else {
+        record.client.acked.store(end, Relaxed);
+        set(&record.client, FlowSide::FIN_EARLY);
     }
-    record.client.acked.store(end, Relaxed);
-    record
-        .client
-        .flags
-        .store(record.client.flags.load(Relaxed) | FlowSide::FIN_EARLY, Relaxed);
-    Event::Nothing
 }
 
 #[inline(always)]
@@ -131,11 +130,7 @@ pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) ->
         backend.acked.store(tcp.acknowledged, Relaxed);
     }
     if tcp.is_reset() {
-        return if state as u8 == State::Pending as u8 {
-            Event::Refused
-        } else {
-            Event::ResetByBackend
-        };
+        return backend_reset(record, tcp, state);
     }
     let end = end_of(tcp);
     if tcp.is_syn() {
@@ -146,20 +141,53 @@ pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) ->
     if after(end, backend.next.load(Relaxed)) {
         backend.next.store(end, Relaxed);
     }
-    let early = if acknowledged_early_fin(record) {
-        fin(client, backend)
-    } else {
-        Event::Nothing
-    };
-    if tcp.is_fin() { fin(backend, client) } else { early }
+    if acknowledged_early_fin(record) {
+        client.next.store(backend.acked.load(Relaxed), Relaxed);
+        set(client, FlowSide::FIN);
+    }
+    if tcp.is_fin() {
+        set(backend, FlowSide::FIN);
+    }
+    finished(record)
 }
 
+/// On the stack path anybody's packet may look like the backend's: a RST counts where it answers the client's SYN, or
+/// stands at the number that the backend sends next, or acknowledges all that the client sent.
 #[inline(always)]
-fn fin(side: &FlowSide, other: &FlowSide) -> Event {
-    side.flags.store(side.flags.load(Relaxed) | FlowSide::FIN, Relaxed);
-    if other.flags.load(Relaxed) & FlowSide::FIN != 0 {
+fn backend_reset(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
+    let answers = tcp.is_ack() && tcp.acknowledged == record.client.next.load(Relaxed);
+    if state as u8 == State::Pending as u8 {
+        return if answers { Event::Refused } else { Event::Nothing };
+    }
+    let in_order = tcp.sequence == record.backend.next.load(Relaxed);
+    if answers || in_order {
+        Event::ResetByBackend
+    } else {
+        Event::Nothing
+    }
+}
+
+/// Both sides are done, and each knows it of the other: nothing will be sent again. Asked at every packet, so that two
+/// FINs on two CPUs at one moment are not both overlooked.
+#[inline(always)]
+fn finished(record: &FlowRecord) -> Event {
+    let (client, backend) = (&record.client, &record.backend);
+    let done = FlowSide::FIN | FlowSide::SAW_FIN;
+    let client_is_done = client.flags.load(Relaxed) & done == done;
+    let backend_knows = backend.acked.load(Relaxed) == client.next.load(Relaxed);
+    if client_is_done && has(backend, FlowSide::FIN) && backend_knows {
         Event::Finished
     } else {
         Event::Nothing
     }
+}
+
+#[inline(always)]
+fn has(side: &FlowSide, flag: u32) -> bool {
+    side.flags.load(Relaxed) & flag != 0
+}
+
+#[inline(always)]
+fn set(side: &FlowSide, flag: u32) {
+    side.flags.store(side.flags.load(Relaxed) | flag, Relaxed);
 }

@@ -97,7 +97,7 @@ fn from_backend(n: u32, flags: &str, seq: u32, ack: u32) -> MemoryPacket {
 }
 
 fn packet(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: &str, seq: u32, ack: u32) -> MemoryPacket {
-    let mut builder = PacketBuilder::ethernet2([2; 6], [4; 6])
+    let mut builder = PacketBuilder::ethernet2([2; 6], [0; 6])
         .ipv4(from.0, to.0, 64)
         .tcp(from.1, to.1, seq, 1_000);
     for flag in flags.chars() {
@@ -125,6 +125,13 @@ fn establish(tables: &MemoryTables, n: u32) {
     assert_eq!(syn(tables, n), Reason::OpenedStack);
     decide::egress(&mut from_backend(n, "SA", 500, 101), tables);
     ingress(tables, from_client(n, "A", 101, 501));
+}
+
+/// FINs of both sides, and what acknowledges them.
+fn end(tables: &MemoryTables, n: u32) {
+    ingress(tables, from_client(n, "FA", 101, 501));
+    decide::egress(&mut from_backend(n, "FA", 501, 102), tables);
+    ingress(tables, from_client(n, "A", 102, 502));
 }
 
 /// True when a packet in the middle of the flow still finds its backend.
@@ -205,8 +212,7 @@ fn ended_flows_make_room_after_30_seconds_without_an_agent() {
     let tables = tables();
     for n in 0..ESTABLISHED_SLOTS {
         establish(&tables, n);
-        ingress(&tables, from_client(n, "FA", 101, 501));
-        decide::egress(&mut from_backend(n, "FA", 501, 102), &tables);
+        end(&tables, n);
     }
     assert_eq!(count(&tables, State::Closing), ESTABLISHED_SLOTS as usize);
     tables.set_now_ns(START_NS + 31 * SECOND_NS);
@@ -255,8 +261,7 @@ fn flows_that_live_long_do_not_unpin_others_in_the_next_round() {
     (0..1_000).for_each(|n| establish(&tables, n));
     for n in 1_000..ESTABLISHED_SLOTS + 5_000 {
         establish(&tables, n);
-        ingress(&tables, from_client(n, "FA", 101, 501));
-        decide::egress(&mut from_backend(n, "FA", 501, 102), &tables);
+        end(&tables, n);
         if n % 1_000 == 0 {
             tables.set_now_ns(START_NS + u64::from(n) * SECOND_NS / 1_000);
         }
@@ -264,4 +269,56 @@ fn flows_that_live_long_do_not_unpin_others_in_the_next_round() {
     assert_eq!(count(&tables, State::Established), 1_000);
     let counters = tables.counters(SET).unwrap();
     assert_eq!(counters.flows_unpinned.load(Relaxed), 0, "the table is all but empty");
+}
+
+#[test]
+fn ended_flows_make_room_after_a_second_where_there_is_no_other() {
+    let tables = tables();
+    let mut n = 0;
+    // Ten thousand short flows a second fill the table in 26 s, before the first one's 30 s are over.
+    for second in 0..40 {
+        tables.set_now_ns(START_NS + second * SECOND_NS);
+        for _ in 0..10_000 {
+            establish(&tables, n);
+            end(&tables, n);
+            n += 1;
+        }
+    }
+    assert_eq!(tables.counters(SET).unwrap().flows_unpinned.load(Relaxed), 0);
+}
+
+#[test]
+fn a_dead_flow_does_not_keep_its_tuple_by_its_clients_syns() {
+    let tables = tables();
+    establish(&tables, 1);
+    for round in 1..=4 {
+        tables.set_now_ns(START_NS + round * 2_500 * SECOND_NS);
+        let expected = if round < 4 {
+            Reason::ForwardStack
+        } else {
+            Reason::OpenedStack
+        };
+        assert_eq!(syn(&tables, 1), expected, "round {round}");
+    }
+}
+
+#[test]
+fn a_record_that_nobody_touched_for_weeks_is_expired() {
+    let tables = tables();
+    syn(&tables, 1);
+    let record = tables
+        .records()
+        .iter()
+        .find(|record| StateWord(record.word.load(Relaxed)).is(State::Pending))
+        .unwrap();
+    let word = StateWord(record.word.load(Relaxed));
+    let seen = record.seen_ticks.load(Relaxed);
+    for days in [1, 20, 26, 40, 51] {
+        let now = seen.wrapping_add(switcher_ebpf::abi::ticks_of_seconds(days * 86_400));
+        assert!(switcher_ebpf::flow::is_expired(word, seen, now), "{days} days");
+    }
+    assert!(
+        !switcher_ebpf::flow::is_expired(word, seen, seen.wrapping_sub(1_000)),
+        "another CPU's clock is ahead"
+    );
 }

@@ -25,7 +25,7 @@ fn v4_part(address: [u8; 16]) -> [u8; 4] {
 }
 
 fn frame(v4: bool, from: [u8; 16], to: [u8; 16], from_port: u16, to_port: u16, payload: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]);
+    let builder = PacketBuilder::ethernet2([2; 6], [0; 6]);
     let builder = if v4 {
         builder.ipv4(v4_part(from), v4_part(to), 64)
     } else {

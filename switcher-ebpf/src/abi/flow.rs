@@ -159,6 +159,8 @@ impl FlowSide {
     pub const FIN: u32 = 2;
     /// The flow found no room and was counted so.
     pub const UNPINNED: u32 = 4;
+    /// The client has acknowledged the backend's FIN.
+    pub const SAW_FIN: u32 = 16;
     /// The client's FIN was seen before the data that precedes it.
     pub const FIN_EARLY: u32 = 8;
 }

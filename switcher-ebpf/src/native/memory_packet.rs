@@ -6,6 +6,9 @@ use crate::packet::{Covers, Packet, PacketError, TransportSum};
 
 const ETHERNET_HEADER: usize = 14;
 
+/// The link-layer address of the host that packets in memory come to: a loopback device's, as in the kernel's test runs.
+const HOST_ADDRESS: [u8; 6] = [0; 6];
+
 /// A whole Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPacket {
@@ -46,6 +49,10 @@ impl Packet for MemoryPacket {
         self.load::<2>(12).map_or(0, u16::from_be_bytes)
     }
 
+    fn is_for_host(&self) -> bool {
+        self.load(0) == Some(HOST_ADDRESS)
+    }
+
     fn is_vlan_tagged(&self) -> bool {
         false
     }
@@ -79,6 +86,10 @@ impl Packet for MemoryPacket {
         let start = offset as usize;
         self.bytes[start..start + N].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn store_uncovered<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        self.store(offset, bytes)
     }
 
     fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {

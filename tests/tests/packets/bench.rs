@@ -163,6 +163,12 @@ impl Bench {
         native
     }
 
+    /// The reason of the last of two packets that come in, natively: for what a test run of the kernel cannot show.
+    pub fn run_native_only(&self, first: &[u8], then: &[u8]) -> Reason {
+        self.run_native(Hook::Ingress, first);
+        self.run_native(Hook::Ingress, then).reason
+    }
+
     fn run_native(&self, hook: Hook, frame: &[u8]) -> Outcome {
         let mut packet = MemoryPacket::new(frame.to_vec(), LOOPBACK);
         let verdict = match hook {

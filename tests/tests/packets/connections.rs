@@ -1,9 +1,10 @@
 //! How flows end, and what cannot end them (I8, RFC 5961).
 
 use switcher_ebpf::reason::Reason;
+use switcher_user::image::{ImagePlan, Path};
 use switcher_user::kernel::FlowState;
 
-use crate::bench::{Bench, Hook, passed, shop};
+use crate::bench::{Bench, Hook, alias, backend, passed, shop};
 use crate::frames::{Tcp, tcp};
 use crate::handshakes::handshake;
 
@@ -45,6 +46,9 @@ fn fins_of_both_sides_end_a_flow() {
     client(&mut bench, &from_client("FA", 1_011, 7_001));
     assert_eq!(state(&mut bench), FlowState::Established);
     server(&mut bench, &from_backend("FA", 7_001, 1_012));
+    // The backend may have to send its last bytes again: it must not be stopped yet.
+    assert_eq!(state(&mut bench), FlowState::Established);
+    client(&mut bench, &from_client("A", 1_012, 7_002));
     assert_eq!(state(&mut bench), FlowState::Closing);
     assert_eq!(bench.counters(10).flows_finished, 1);
     // The last ACK, and a FIN that is sent again, still find their way.
@@ -72,7 +76,58 @@ fn a_clients_fin_that_overtook_its_data_counts_when_it_is_acknowledged() {
     client(&mut bench, &from_client("A", 1_001, 7_001).payload(b"0123456789"));
     server(&mut bench, &from_backend("A", 7_001, 1_012));
     server(&mut bench, &from_backend("FA", 7_001, 1_012));
+    client(&mut bench, &from_client("A", 1_012, 7_002));
     assert_eq!(state(&mut bench), FlowState::Closing);
+}
+
+#[test]
+fn a_half_closed_flow_lives_until_its_last_byte_is_acknowledged() {
+    let mut bench = Bench::new(&shop(1));
+    handshake(&mut bench);
+    client(&mut bench, &from_client("FA", 1_001, 7_001));
+    server(&mut bench, &from_backend("A", 7_001, 1_002).payload(&[1; 1_000]));
+    server(&mut bench, &from_backend("FA", 8_001, 1_002));
+    assert_eq!(state(&mut bench), FlowState::Established);
+    client(&mut bench, &from_client("A", 1_002, 8_001));
+    assert_eq!(state(&mut bench), FlowState::Established);
+    client(&mut bench, &from_client("A", 1_002, 8_002));
+    assert_eq!(state(&mut bench), FlowState::Closing);
+}
+
+#[test]
+fn a_forged_reset_of_the_backends_side_ends_nothing() {
+    let mut bench = Bench::new(&shop(1));
+    handshake(&mut bench);
+    for seq in [0, 7_000, 7_002, 9_000, 0x8000_0000] {
+        server(&mut bench, &from_backend("R", seq, 0));
+        server(&mut bench, &from_backend("RA", seq, 999));
+        assert_eq!(state(&mut bench), FlowState::Established, "seq {seq}");
+    }
+}
+
+#[test]
+fn a_bypass_reply_counts_only_behind_the_backends_own_veth() {
+    // Test runs come in by the loopback, index 1; the backend is said to be behind another device.
+    let elsewhere = vec![backend(3, "10.1.0.3", 80, Path::Bypass { ifindex: 999_999 })];
+    let plan = ImagePlan {
+        epoch: 1,
+        aliases: vec![alias(2, &["198.51.100.11:80/tcp"], 20, elsewhere)],
+    };
+    let bench = Bench::new(&plan);
+    let forged = tcp("10.1.0.3:80", CLIENT, "RA").seq(0).ack(1_001);
+    let native = bench.run_native_only(&tcp(CLIENT, "198.51.100.11:80", "S").frame(), &forged.frame());
+    assert_eq!(native, Reason::OtherHook);
+}
+
+#[test]
+fn a_reset_of_a_handshake_that_answers_nothing_leaves_it_pending() {
+    let mut bench = Bench::new(&shop(1));
+    client(&mut bench, &tcp(CLIENT, LISTENER, "S"));
+    server(&mut bench, &from_backend("SA", 7_000, 1_001));
+    server(&mut bench, &from_backend("R", 0, 0));
+    assert_eq!(state(&mut bench), FlowState::Pending);
+    client(&mut bench, &from_client("A", 1_001, 7_001));
+    assert_eq!(state(&mut bench), FlowState::Established);
 }
 
 #[test]
@@ -128,5 +183,6 @@ fn sequence_numbers_wrap() {
     assert_eq!(state(&mut bench), FlowState::Established);
     client(&mut bench, &from_client("FA", 0, 0));
     server(&mut bench, &from_backend("FA", 0, 1));
+    client(&mut bench, &from_client("A", 1, 1));
     assert_eq!(state(&mut bench), FlowState::Closing);
 }

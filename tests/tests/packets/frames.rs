@@ -114,7 +114,7 @@ impl Tcp {
 
     /// The frame's bytes, checksums complete.
     pub fn frame(&self) -> Vec<u8> {
-        let mut builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        let mut builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0; 6])
             .ip(self.headers())
             .tcp(self.from.port(), self.to.port(), self.seq, 64_000);
         for flag in self.flags.chars() {

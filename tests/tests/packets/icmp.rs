@@ -17,7 +17,7 @@ const QUOTED_V6: usize = 60;
 /// "Fragmentation needed" or "packet too big" from `reporter` to `to`, about `sent`, after `hops` routers.
 fn too_big(reporter: &str, to: &str, sent: &Tcp, hops: u8) -> Vec<u8> {
     let quoted = &sent.frame()[14..];
-    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0; 6]);
     let mut frame = Vec::new();
     if sent.from.is_ipv4() {
         let (from, to): (std::net::Ipv4Addr, std::net::Ipv4Addr) = (reporter.parse().unwrap(), to.parse().unwrap());
@@ -192,7 +192,7 @@ fn errors_about_others_pass() {
     let error = too_big(ROUTER_V4, "198.51.100.10", &other, 0);
     assert_eq!(bench.run(Hook::Ingress, &error), passed(Reason::NoFlow, error.clone()));
     let mut echo = Vec::new();
-    PacketBuilder::ethernet2([2; 6], [4; 6])
+    PacketBuilder::ethernet2([2; 6], [0; 6])
         .ipv4([192, 0, 2, 1], [198, 51, 100, 10], 64)
         .icmpv4_echo_request(1, 2)
         .write(&mut echo, b"ping")

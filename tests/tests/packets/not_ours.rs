@@ -47,7 +47,7 @@ fn other_protocols_pass() {
     let mut sctp = tcp(CLIENT, "198.51.100.10:80", "S").frame();
     sctp[14 + 9] = 132;
     untouched(&mut bench, &sctp, Reason::NotCarried);
-    let mut arp = vec![0xff; 60];
+    let mut arp = vec![0; 60];
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     untouched(&mut bench, &arp, Reason::NotIp);
 }
@@ -99,6 +99,29 @@ fn mapped_addresses_pass() {
     let mut bench = Bench::new(&shop(1));
     let frame = tcp("[2001:db8:9::7]:4000", "[::ffff:198.51.100.10]:80", "S").frame();
     untouched(&mut bench, &frame, Reason::MappedAddress);
+}
+
+#[test]
+fn frames_for_other_machines_pass() {
+    let mut bench = Bench::new(&shop(1));
+    for to in [[2, 0, 0, 0, 0, 9], [0xff; 6], [0x33, 0x33, 0, 0, 0, 1]] {
+        let mut frame = tcp(CLIENT, "198.51.100.10:80", "S").frame();
+        frame[..6].copy_from_slice(&to);
+        untouched(&mut bench, &frame, Reason::NotForHost);
+    }
+    assert_eq!(bench.counters(10).flows_opened, 0);
+}
+
+#[test]
+fn an_ipv6_packet_that_is_still_to_be_routed_passes() {
+    let mut bench = Bench::new(&shop(1));
+    let mut frame = tcp("[2001:db8:9::7]:4000", "[2001:db8::10]:80", "S")
+        .with_options()
+        .frame();
+    // The extension header becomes a routing header with one segment left.
+    frame[14 + 6] = 43;
+    frame[14 + 40 + 3] = 1;
+    untouched(&mut bench, &frame, Reason::NotCarried);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::frames::socket;
 /// A datagram: from, to, TTL, payload.
 fn udp(from: &str, to: &str, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let (from, to): (SocketAddr, SocketAddr) = (socket(from), socket(to));
-    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0; 6]);
     let builder = match (from.ip(), to.ip()) {
         (IpAddr::V4(a), IpAddr::V4(b)) => ethernet.ipv4(a.octets(), b.octets(), ttl),
         (IpAddr::V6(a), IpAddr::V6(b)) => ethernet.ipv6(a.octets(), b.octets(), ttl),

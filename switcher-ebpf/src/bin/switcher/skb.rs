@@ -2,6 +2,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_MARK_MANGLED_0;
+use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
 use aya_ebpf::bindings::bpf_check_mtu_flags::BPF_MTU_CHK_SEGS;
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{
@@ -11,6 +12,8 @@ use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
 use switcher_ebpf::packet::{Covers, Packet, PacketError, TransportSum};
 
+/// Of the kernel's if_packet.h: for this host.
+const PACKET_HOST: u32 = 0;
 /// The agent attaches to Ethernet devices only.
 const ETHERNET_HEADER: u32 = 14;
 
@@ -40,6 +43,12 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
+    fn is_for_host(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.skb).pkt_type == PACKET_HOST }
+    }
+
+    #[inline(always)]
     fn is_vlan_tagged(&self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.skb).vlan_present != 0 }
@@ -59,8 +68,15 @@ impl Packet for SkbPacket {
     #[inline(always)]
     fn wire_segments(&self) -> u32 {
         // SAFETY: as above.
-        let segments = unsafe { (*self.skb).gso_segs };
-        if segments == 0 { 1 } else { segments }
+        let (segments, size) = unsafe { ((*self.skb).gso_segs, (*self.skb).gso_size) };
+        if segments != 0 {
+            segments
+        } else if size != 0 {
+            // Some devices (virtio, tap) tell only how large each segment is.
+            self.byte_count().div_ceil(size)
+        } else {
+            1
+        }
     }
 
     #[inline(always)]
@@ -90,6 +106,20 @@ impl Packet for SkbPacket {
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
         // SAFETY: the helper reads N bytes of the buffer.
         done(unsafe { bpf_skb_store_bytes(self.skb, offset, bytes.as_ptr().cast(), N as u32, 0) })
+    }
+
+    #[inline(always)]
+    fn store_uncovered<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        // SAFETY: the helper reads N bytes of the buffer. The flag keeps a sum that hardware took of the whole packet true.
+        done(unsafe {
+            bpf_skb_store_bytes(
+                self.skb,
+                offset,
+                bytes.as_ptr().cast(),
+                N as u32,
+                BPF_F_RECOMPUTE_CSUM as u64,
+            )
+        })
     }
 
     #[inline(always)]
