@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -179,4 +180,29 @@ fn an_error_of_the_agent_gets_its_line() {
     );
     let bare = ApiError { field: None, ..error };
     assert_eq!(apply::placed(bare.clone(), "stack.yaml", &spans), bare);
+}
+
+#[test]
+fn detach_leaves_the_data_path_of_a_live_agent_alone() {
+    let directory = TempDir::new().unwrap();
+    let links = format!("switcher/v{}/links", switcher_ebpf::abi::ABI_VERSION);
+    let links = directory.path().join(links);
+    fs::create_dir_all(&links).unwrap();
+    let link = links.join("one");
+    fs::write(&link, "").unwrap();
+    let held = crate::agent::PinsLock::take(directory.path()).unwrap();
+    let error = detach::directly(directory.path()).unwrap_err();
+    assert_eq!(error.code.exit_code(), 1);
+    assert!(
+        error.message.contains("not at this socket") && error.message.contains("--host"),
+        "{error}"
+    );
+    assert!(link.exists());
+    drop(held);
+    let socket = directory.path().join("s");
+    assert!(client(&socket).nobody_listens());
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(!client(&socket).nobody_listens());
+    detach::directly(directory.path()).unwrap();
+    assert!(!link.exists());
 }
