@@ -82,6 +82,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     finish(&mut serving, GOODBYE).await;
     match ended? {
         Left::Pinned => tracing::info!("ended; the data path stays pinned and goes on without an agent"),
+        Left::Parts => {
+            tracing::error!(
+                "ended; detaching failed on its way and parts of the data path are left; run: switcher detach"
+            );
+        }
         Left::Nothing => tracing::info!("ended; the data path was detached"),
     }
     Ok(())

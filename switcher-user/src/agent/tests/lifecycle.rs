@@ -8,7 +8,12 @@ use crate::image::Path;
 async fn the_start_attaches_then_installs_above_the_kernels_epoch() {
     let kernel = Fake::default();
     kernel.state().image.epoch = 41;
-    let agent = Agent::start_in(TempDir::new().unwrap(), kernel, FakeHost::default()).await;
+    let directory = TempDir::new().unwrap();
+    Store::open(directory.path())
+        .unwrap()
+        .save(&Desired::default())
+        .unwrap();
+    let agent = Agent::start_in(directory, kernel, FakeHost::default()).await;
     let calls = agent.kernel.take_calls();
     assert_eq!(calls[..3], ["attach eth9 2 Edge", "flip 42", "refresh"]);
 }
@@ -100,4 +105,59 @@ async fn detach_removes_everything_and_ends_the_agent() {
     assert!(matches!(answer, Reply::Detached(document) if document.removed == ["everything"]));
     agent.commands.closed().await;
     assert_eq!(agent.kernel.take_calls().pop(), Some("detach".to_owned()));
+}
+
+#[tokio::test]
+async fn a_kernel_that_serves_and_no_state_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let kernel = Fake::default();
+    kernel.state().image.epoch = 41;
+    let store = Store::open(directory.path()).unwrap();
+    let error = Owner::start(kernel.clone(), FakeHost::default(), store, Desired::default(), &[])
+        .await
+        .unwrap_err()
+        .to_string();
+    for words in ["epoch 41", "desired.json", "switcher detach"] {
+        assert!(error.contains(words), "'{words}' is not in: {error}");
+    }
+    assert_eq!(kernel.take_calls(), Vec::<String>::new(), "nothing was touched");
+}
+
+#[tokio::test]
+async fn an_agent_without_a_change_starts_again() {
+    let agent = Agent::start().await;
+    let (kernel, host, directory) = agent.end().await;
+    let agent = Agent::start_in(directory, kernel, host).await;
+    assert_eq!(agent.status().await.epoch, 2);
+}
+
+#[tokio::test]
+async fn the_epoch_outlives_a_stop_and_a_detach() {
+    let agent = Agent::with_web().await;
+    agent.host.state().veth_ifindex = 11;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let epoch = agent.status().await.epoch;
+    assert!(epoch > agent.on_disk().epoch, "a tick flipped");
+    let (kernel, host, directory) = agent.end().await;
+    assert_eq!(on_disk(&directory).epoch, epoch);
+    let agent = Agent::start_in(directory, kernel, host).await;
+    agent.host.state().veth_ifindex = 12;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let epoch = agent.status().await.epoch;
+    agent.ask(Command::Detach).await.unwrap();
+    assert_eq!(agent.on_disk().epoch, epoch);
+}
+
+#[tokio::test]
+async fn an_agent_whose_detach_failed_ends() {
+    let agent = Agent::with_web().await;
+    agent.kernel.state().fail_detach = true;
+    refused(
+        agent.ask(Command::Detach).await,
+        ErrorCode::Unknown,
+        &["switcher detach"],
+    );
+    tokio::time::timeout(Duration::from_secs(5), agent.commands.closed())
+        .await
+        .expect("it has nothing left to work with");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::{FlowState, SetCounters};
-use crate::model::Outcome;
+use crate::model::{Action, Outcome};
 
 const V1: u32 = 1;
 
@@ -296,4 +296,53 @@ async fn a_set_that_has_a_part_gets_the_rest() {
         (Outcome::Done, Some(set("v1")))
     );
     assert_eq!(agent.kernel.state().image.aliases[0].segments.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rollback_after_one_that_rolled_back_by_itself_does_not_go_forward() {
+    let agent = Agent::with_web().await;
+    let before = agent.on_disk().aliases;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent
+        .upgrade(&upgrade("v2", 30_000), Duration::from_millis(300))
+        .await
+        .unwrap();
+    assert_eq!(finished(progress).await.outcome, Outcome::RolledBack);
+    assert_eq!(agent.on_disk().aliases, before, "as if it had never been");
+    refused(agent.rollback("web").await, ErrorCode::Refused, &["no earlier split"]);
+    assert_eq!(
+        agent.status().await.aliases[0].split,
+        BTreeMap::from([(set("v1"), 100)])
+    );
+}
+
+#[tokio::test]
+async fn a_switch_has_its_receipt_before_its_drain_ends_and_keeps_the_number() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let early = agent.newest_receipt().await;
+    assert_eq!((early.action, early.outcome), (Action::Upgrade, Outcome::Unknown));
+    assert!(early.warnings[0].contains("the agent ended before it did"), "{early:?}");
+    agent.kernel.state().flows.clear();
+    let end = finished(progress).await;
+    assert_eq!((end.id, end.outcome), (early.id, Outcome::Done));
+    assert_eq!(end.warnings, Vec::<String>::new());
+    assert_eq!(agent.newest_receipt().await, end);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_says_so_in_the_receipts_of_what_runs() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let id = agent.newest_receipt().await.id;
+    let Agent { directory, _stop, .. } = agent;
+    drop(_stop);
+    let end = finished(progress).await;
+    assert_eq!((end.id, end.outcome, end.exit_code), (id, Outcome::Unknown, 7));
+    assert!(end.warnings[0].contains("stopped"), "{end:?}");
+    let file = directory.path().join(format!("receipts/{:08}.json", id.unwrap()));
+    let kept: Receipt = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(kept, end);
 }
