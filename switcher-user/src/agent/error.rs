@@ -103,6 +103,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         Refusal::NoListeners { .. }
         | Refusal::ListenerClaimed { .. }
         | Refusal::ListenerTwice { .. }
+        | Refusal::ListenerIsLoopback { .. }
         | Refusal::NoBackends { .. }
         | Refusal::BackendTwice { .. }
         | Refusal::BackendIsListener { .. }
@@ -146,6 +147,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::NoReceipt { .. } => ErrorCode::UnknownReceipt,
+            StoreError::Unsure { .. } => ErrorCode::Unknown,
             _ => ErrorCode::StoreFailed,
         };
         Self::new(code, error.to_string())

@@ -51,7 +51,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         owner.attach_edges(&observed).await?;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
         let mut resolved = owner.desired.resolve(&observed, &Touched::default())?;
-        owner.attach_backends(&resolved).await?;
+        owner.attach_backends(&mut resolved, None).await?;
         resolved.image.epoch = owner.epoch + 1;
         owner.flip(resolved).await?;
         owner.refresh().await?;

@@ -10,7 +10,7 @@ use super::drain::{DrainEnd, DrainOrder, Ended, drain, draining};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
-use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, Reply, UpgradeRequest};
+use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, Reply, SCHEMA, UpgradeRequest};
 use crate::model::{Action, AliasName, Outcome};
 use crate::plan::{Desired, Move, Split};
 
@@ -63,7 +63,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             ));
         }
         if let Some(running) = self.running.iter().find(|running| running.request == request) {
-            return Ok(Reply::Progress(running.progress.subscribe()));
+            return Ok(Reply::Progress(attached(running.progress.subscribe(), asked.deadline)));
         }
         self.refuse_busy(&request.aliases)?;
         let mut next = (*self.desired).clone();
@@ -198,4 +198,20 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             .await?
             .flip)
     }
+}
+
+/// What runs, for a command that came later: its own time ends its wait, and nothing else.
+fn attached(mut running: watch::Receiver<Progress>, deadline: Instant) -> watch::Receiver<Progress> {
+    let (progress, seen) = watch::channel(running.borrow_and_update().clone());
+    tokio::spawn(async move {
+        let copying = async {
+            while !matches!(*progress.borrow(), Progress::Finished { .. }) && running.changed().await.is_ok() {
+                progress.send_replace(running.borrow_and_update().clone());
+            }
+        };
+        if tokio::time::timeout_at(deadline.into(), copying).await.is_err() {
+            progress.send_replace(Progress::StillRunning { schema: SCHEMA });
+        }
+    });
+    seen
 }

@@ -174,7 +174,7 @@ async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress)) -> Result<P
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = buffer.split_to(end + 1);
             let progress: Progress = serde_json::from_slice(&line).map_err(|error| cut(&error))?;
-            if matches!(progress, Progress::Finished { .. }) {
+            if matches!(progress, Progress::Finished { .. } | Progress::StillRunning { .. }) {
                 return Ok(progress);
             }
             seen(&progress);

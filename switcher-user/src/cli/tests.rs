@@ -1,8 +1,8 @@
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::CommandFactory;
 use hyper::Method;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -205,4 +205,24 @@ fn detach_leaves_the_data_path_of_a_live_agent_alone() {
     assert!(!client(&socket).nobody_listens());
     detach::directly(directory.path()).unwrap();
     assert!(!link.exists());
+}
+
+#[tokio::test]
+async fn a_command_that_stopped_waiting_hears_so() {
+    let directory = TempDir::new().unwrap();
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"event\":\"still_running\",\"schema\":1}\n";
+    let client = answering(&directory, answer);
+    let end = client.follow("/v1/upgrade", &(), Duration::from_secs(5), |_| ()).await;
+    assert_eq!(end.unwrap(), Progress::StillRunning { schema: 1 });
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let reads_it = |variable: Option<&str>| {
+        let command = command(variable.map(OsStr::new));
+        let mut arguments = command.get_arguments();
+        arguments.any(|argument| argument.get_env() == Some(OsStr::new("SWITCHER_HOST")))
+    };
+    assert!(!reads_it(Some("")));
+    assert!(reads_it(Some("unix:///a")) && reads_it(None));
 }

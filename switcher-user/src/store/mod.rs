@@ -83,6 +83,16 @@ pub enum StoreError {
         /// What the system said.
         cause: io::Error,
     },
+    /// It is not known which file a power cut would leave.
+    #[error(
+        "{path} was written, but the disk did not confirm it and the old one could not be put back: {cause}; check the disk, then run: switcher status"
+    )]
+    Unsure {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// No such receipt.
     #[error("there is no receipt {id}; list them with: switcher receipt ls")]
     NoReceipt {

@@ -197,3 +197,22 @@ fn a_damaged_receipt_is_no_reason_to_detach() {
     let error = store.receipt(1).unwrap_err().to_string();
     assert!(error.contains("00000001.json") && !error.contains("detach"), "{error}");
 }
+
+#[test]
+fn a_directory_that_cannot_be_synced_leaves_the_old_file_or_says_that_it_does_not_know() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("desired.json");
+    let failing = |_: &Path| Err(io::Error::other("as the test asked"));
+    let first = atomic::write_json_with(&path, &1, failing).unwrap_err();
+    assert!(matches!(first, StoreError::Unwritable { .. }), "{first}");
+    assert!(!path.exists(), "there was none before");
+    atomic::write_json(&path, &1).unwrap();
+    let second = atomic::write_json_with(&path, &2, failing).unwrap_err();
+    assert!(matches!(second, StoreError::Unwritable { .. }), "{second}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
+}

@@ -58,6 +58,7 @@ impl Fake {
             bypass: true,
             state,
             idle: Duration::ZERO,
+            expired: false,
         };
         self.state().flows.extend(std::iter::repeat_n(flow, count));
     }

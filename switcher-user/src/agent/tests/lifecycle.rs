@@ -161,3 +161,41 @@ async fn an_agent_whose_detach_failed_ends() {
         .await
         .expect("it has nothing left to work with");
 }
+
+#[tokio::test]
+async fn one_veth_that_cannot_be_attached_to_stops_nothing() {
+    let agent = Agent::with_web().await;
+    let (kernel, host, directory) = agent.end().await;
+    kernel.state().fail_attach = Some("veth9".to_owned());
+    let agent = Agent::start_in(directory, kernel, host).await;
+    let path = || agent.kernel.state().image.aliases[0].sets[0].backends[0].path;
+    assert_eq!(path(), Path::Stack);
+    let status = agent.status().await;
+    assert!(status.notes[0].contains("veth9"), "{:?}", status.notes);
+    assert!(status.aliases[0].sets[0].backends[0].why.contains("attach"));
+    finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    agent.kernel.state().fail_attach = None;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(path(), Path::Bypass { ifindex: 10 }, "a tick tries again");
+}
+
+#[tokio::test]
+async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
+    let agent = Agent::with_web().await;
+    let put = AliasPut {
+        listen: vec!["198.51.100.10:80/tcp".parse().unwrap()],
+        path: PathPolicy::Bypass,
+    };
+    agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
+    agent.host.state().veth_ifindex = 12;
+    agent.kernel.state().fail_attach = Some("veth9".to_owned());
+    refused(
+        agent.put_set("web", "v1", &["10.1.0.3"]).await,
+        ErrorCode::HostFailed,
+        &["attaching", "nothing was changed"],
+    );
+    assert_eq!(
+        agent.on_disk().aliases[&alias("web")].sets[&set("v1")].backends.len(),
+        1
+    );
+}

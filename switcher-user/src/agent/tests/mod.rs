@@ -219,7 +219,7 @@ async fn finished(mut progress: watch::Receiver<Progress>) -> Receipt {
     let end = tokio::time::timeout(LONG, end).await.unwrap().unwrap().clone();
     match end {
         Progress::Finished { receipt, .. } => *receipt,
-        Progress::Draining { .. } => unreachable!("it has finished"),
+        Progress::Draining { .. } | Progress::StillRunning { .. } => unreachable!("it has finished"),
     }
 }
 

@@ -346,3 +346,49 @@ async fn an_agent_that_is_stopped_says_so_in_the_receipts_of_what_runs() {
     let kept: Receipt = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     assert_eq!(kept, end);
 }
+
+#[tokio::test]
+async fn a_flow_past_its_time_out_is_not_waited_for_but_keeps_its_sets_number() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    agent.kernel.state().flows[0].expired = true;
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!(receipt.outcome, Outcome::Done);
+    assert_eq!(agent.status().await.flow_table.flows.established, 0);
+    agent.changes(Command::SetRm(alias("web"), set("v1"))).await.unwrap();
+    agent.put_set("web", "v3", &["10.1.2.2"]).await.unwrap();
+    assert_eq!(agent.on_disk().aliases[&alias("web")].sets[&set("v3")].id, 3);
+}
+
+#[tokio::test]
+async fn a_command_that_attached_waits_no_longer_than_its_own_time() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let first = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let mut second = agent
+        .upgrade(&upgrade("v2", 30_000), Duration::from_millis(200))
+        .await
+        .unwrap();
+    let left = second.wait_for(|at| matches!(at, Progress::StillRunning { .. }));
+    let left = tokio::time::timeout(Duration::from_secs(5), left).await;
+    left.expect("it stops waiting").unwrap();
+    agent.kernel.state().flows.clear();
+    assert_eq!(finished(first).await.outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn who_never_had_a_share_has_none_to_give() {
+    let agent = Agent::with_web().await;
+    let from = |from: &str, to: &str| UpgradeRequest {
+        from: Some(set(from)),
+        ..upgrade(to, 0)
+    };
+    refused(
+        agent.upgrade(&from("v2", "v1"), LONG).await,
+        ErrorCode::Refused,
+        &["'v2'", "no share"],
+    );
+    finished(agent.upgrade(&from("v1", "v2"), LONG).await.unwrap()).await;
+    let again = finished(agent.upgrade(&from("v1", "v2"), LONG).await.unwrap()).await;
+    assert_eq!(again.outcome, Outcome::Done, "a job may say it twice");
+}
