@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::owner::Owner;
+use super::owner::{Left, Owner};
 use super::port::{Host, Kernel};
 use crate::api::{
     AliasSummary, AliasesDocument, ApiError, Command, DetachedDocument, Envelope, ErrorCode, ReceiptSummary,
@@ -23,7 +23,7 @@ pub(super) struct Asked {
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Answers a command. Breaks when the agent is to end.
-    pub(super) async fn answer(&mut self, envelope: Envelope) -> ControlFlow<()> {
+    pub(super) async fn answer(&mut self, envelope: Envelope) -> ControlFlow<Left> {
         let Envelope {
             command,
             caller,
@@ -59,11 +59,12 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 .map(|receipt| Reply::Receipt(Box::new(receipt))),
             Command::Detach => self.detach().await,
         };
-        let ends = detaches && answer.is_ok();
+        let left = if answer.is_ok() { Left::Nothing } else { Left::Parts };
         // Whoever asked may be gone; what was done is done.
         let _ = reply.send(answer);
-        if ends {
-            ControlFlow::Break(())
+        // Without a data path there is nothing more to do, however the detaching went.
+        if detaches && self.kernel.is_taken() {
+            ControlFlow::Break(left)
         } else {
             ControlFlow::Continue(())
         }
@@ -100,11 +101,16 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if let Some(running) = self.running.first() {
             return Err(running.busy());
         }
+        self.keep_epoch().await;
         let kernel = self.kernel.clone();
         let task = tokio::task::spawn_blocking(move || kernel.take().map(Kernel::detach));
         let gone = || ApiError::new(ErrorCode::HostFailed, "the data path was detached before");
         let removed = task.await.map_err(|_| gone())?.ok_or_else(gone)?;
-        let removed = removed.map_err(|error| ApiError::new(ErrorCode::Unknown, error.to_string()))?;
+        let removed = removed.map_err(|error| {
+            let text =
+                format!("{error}; parts of the data path may be left and the agent ends; run again: switcher detach");
+            ApiError::new(ErrorCode::Unknown, text)
+        })?;
         Ok(Reply::Detached(DetachedDocument {
             schema: SCHEMA,
             removed,

@@ -11,8 +11,9 @@ use super::AgentError;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ErrorCode};
+use crate::image::Path;
 use crate::kernel::{Flip, KernelError, Role};
-use crate::model::FlipTime;
+use crate::model::{FlipTime, PathPolicy};
 use crate::net::{NetError, Observed};
 use crate::plan::{Desired, Resolved, Touched};
 
@@ -45,9 +46,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) async fn land(&mut self, mut next: Desired, look: Look, deadline: Instant) -> Result<Landed, ApiError> {
         let epoch_before = self.epoch;
         next.epoch = epoch_before + 1;
-        let resolved = self.check(&next, look).await?;
+        let mut resolved = self.check(&next, look).await?;
         self.clear_new_sets(&next).await?;
-        self.attach_backends(&resolved).await?;
+        let touched = Touched::between(&self.desired, &next);
+        self.attach_backends(&mut resolved, Some((&next, &touched))).await?;
         if Instant::now() >= deadline {
             return Err(timed_out());
         }
@@ -142,9 +144,25 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.kernel.run(|kernel| kernel.refresh(INDEXES_VALID_FOR)).await
     }
 
-    pub(super) async fn attach_backends(&mut self, resolved: &Resolved) -> Result<(), KernelError> {
-        for (ifindex, name) in &resolved.veths {
-            self.attach(name, *ifindex, Role::Backend).await?;
+    /// Attaches to the backends' veths. New flows to those behind one that cannot be attached to take the stack, unless
+    /// the change is about a bypass that was asked for.
+    pub(super) async fn attach_backends(
+        &mut self,
+        resolved: &mut Resolved,
+        change: Option<(&Desired, &Touched)>,
+    ) -> Result<(), KernelError> {
+        for (ifindex, name) in resolved.veths.clone() {
+            let Err(error) = self.attach(&name, ifindex, Role::Backend).await else {
+                continue;
+            };
+            if change.is_some_and(|(next, touched)| must_bypass(next, touched, resolved, ifindex)) {
+                return Err(error);
+            }
+            let why = format!("{name} cannot be attached to: {error}");
+            if !self.resolved.notes.contains(&why) {
+                tracing::warn!("{why}");
+            }
+            take_stack(resolved, ifindex, &why);
         }
         Ok(())
     }
@@ -177,6 +195,45 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.attached.insert(key);
         Ok(())
     }
+}
+
+/// True where the change asks for a bypass through this interface.
+fn must_bypass(next: &Desired, touched: &Touched, resolved: &Resolved, ifindex: u32) -> bool {
+    let asked = next
+        .aliases
+        .iter()
+        .filter(|(_, alias)| alias.path == PathPolicy::Bypass);
+    let mut sets = asked.flat_map(|(name, _)| {
+        let paths = resolved.paths.get(name).into_iter().flatten();
+        paths.map(move |(set, choices)| (name, set, choices))
+    });
+    sets.any(|(alias, set, choices)| {
+        let is_touched = touched.aliases.contains(alias) || touched.sets.contains(&(alias.clone(), set.clone()));
+        is_touched && choices.iter().any(|choice| choice.path == Path::Bypass { ifindex })
+    })
+}
+
+/// Sends new flows of all backends behind the interface through the stack.
+fn take_stack(resolved: &mut Resolved, ifindex: u32, why: &str) {
+    let bypass = Path::Bypass { ifindex };
+    let sets = resolved.image.aliases.iter_mut().flat_map(|alias| &mut alias.sets);
+    for backend in sets.flat_map(|set| &mut set.backends) {
+        if backend.path == bypass {
+            backend.path = Path::Stack;
+        }
+    }
+    for choice in resolved
+        .paths
+        .values_mut()
+        .flat_map(|paths| paths.values_mut().flatten())
+    {
+        if choice.path == bypass {
+            choice.path = Path::Stack;
+            why.clone_into(&mut choice.why);
+        }
+    }
+    resolved.veths.remove(&ifindex);
+    resolved.notes.push(why.to_owned());
 }
 
 pub(super) fn timed_out() -> ApiError {

@@ -28,6 +28,16 @@ pub enum AgentError {
     /// What is wanted cannot be had.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The kernel has an image, the disk has no state.
+    #[error(
+        "the kernel still serves epoch {epoch} and {path} is not there: an empty start would take every alias away; restore it from a backup, or run `switcher detach` first (flows that are switched end)"
+    )]
+    StateGone {
+        /// The kernel's epoch.
+        epoch: u64,
+        /// Where the state would be.
+        path: PathBuf,
+    },
     /// An interface is not there.
     #[error("there is no interface '{name}'; there are: {known}")]
     NoInterface {
@@ -93,6 +103,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         Refusal::NoListeners { .. }
         | Refusal::ListenerClaimed { .. }
         | Refusal::ListenerTwice { .. }
+        | Refusal::ListenerIsLoopback { .. }
         | Refusal::NoBackends { .. }
         | Refusal::BackendTwice { .. }
         | Refusal::BackendIsListener { .. }
@@ -136,6 +147,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::NoReceipt { .. } => ErrorCode::UnknownReceipt,
+            StoreError::Unsure { .. } => ErrorCode::Unknown,
             _ => ErrorCode::StoreFailed,
         };
         Self::new(code, error.to_string())

@@ -11,10 +11,13 @@ use crate::plan::FlowSetIds;
 /// Flows by the number of their set.
 pub(super) type Census = BTreeMap<u32, FlowCounts>;
 
-/// Counts all flows.
+/// Counts all flows that live: one past its time-out is none that anybody waits for.
 pub(super) fn census(kernel: &impl Kernel) -> Result<Census, KernelError> {
     let mut census = Census::new();
     kernel.for_each_flow(&mut |flow| {
+        if flow.expired {
+            return;
+        }
         let counts = census.entry(flow.set_id).or_default();
         match flow.state {
             FlowState::Pending => counts.pending += 1,
@@ -25,9 +28,18 @@ pub(super) fn census(kernel: &impl Kernel) -> Result<Census, KernelError> {
     Ok(census)
 }
 
-/// Numbers of the sets that flow records name.
+/// Numbers of the sets that flow records name, those of expired flows too: the kernel counts the end of one at its set
+/// when it uses the slot again.
 pub(super) async fn set_ids_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<FlowSetIds, KernelError> {
-    kernel.run(|kernel| Ok(census(kernel)?.into_keys().collect())).await
+    kernel
+        .run(|kernel| {
+            let mut ids = FlowSetIds::new();
+            kernel.for_each_flow(&mut |flow| {
+                ids.insert(flow.set_id);
+            })?;
+            Ok(ids)
+        })
+        .await
 }
 
 /// The kernel's figures of some sets, in their order.

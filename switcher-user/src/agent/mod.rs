@@ -18,6 +18,7 @@ mod tick;
 mod upgrade;
 
 pub use error::AgentError;
+pub(crate) use pins::PinsLock;
 pub use port::{Host, Kernel, PinnedDatapath};
 pub use run::{Options, run};
 

@@ -1,6 +1,7 @@
 //! The one task that owns the state.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(super) enum Left {
     Pinned,
     /// Nothing: it was detached.
     Nothing,
+    /// Parts: detaching failed on its way.
+    Parts,
 }
 
 /// Everything the agent knows.
@@ -63,10 +66,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = &mut stop => return Left::Pinned,
+                _ = &mut stop => break,
                 envelope = inbox.recv() => match envelope {
-                    Some(envelope) => if self.answer(envelope).await.is_break() { return Left::Nothing },
-                    None => return Left::Pinned,
+                    Some(envelope) => if let ControlFlow::Break(left) = self.answer(envelope).await { return left },
+                    None => break,
                 },
                 Some(end) = self.drains.join_next() => match end {
                     Ok(end) => self.drained(end).await,
@@ -74,6 +77,21 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 },
                 _ = tick.tick() => self.tick().await,
             }
+        }
+        self.leave_drains().await;
+        self.keep_epoch().await;
+        Left::Pinned
+    }
+
+    /// Ticks raise the epoch in the kernel alone. What comes after this agent must begin above it.
+    pub(super) async fn keep_epoch(&self) {
+        if self.desired.epoch == self.epoch {
+            return;
+        }
+        let mut desired = (*self.desired).clone();
+        desired.epoch = self.epoch;
+        if let Err(error) = self.disk.run(move |store| store.save(&desired)).await {
+            tracing::warn!("epoch {} could not be kept: {error}", self.epoch);
         }
     }
 

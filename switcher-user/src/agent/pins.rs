@@ -7,13 +7,13 @@ use super::AgentError;
 
 /// Held as long as the agent lives.
 #[derive(Debug)]
-pub(super) struct PinsLock {
+pub(crate) struct PinsLock {
     _directory: File,
 }
 
 impl PinsLock {
     /// Takes the directory for this process.
-    pub(super) fn take(directory: &Path) -> Result<Self, AgentError> {
+    pub(crate) fn take(directory: &Path) -> Result<Self, AgentError> {
         let path = directory.to_owned();
         let file = File::open(directory).map_err(|cause| AgentError::Pins {
             path: path.clone(),

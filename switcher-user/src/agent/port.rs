@@ -127,6 +127,11 @@ impl<K: Kernel> Shared<K> {
         })
     }
 
+    /// True after [`Shared::take`].
+    pub(super) fn is_taken(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Takes the data path away, for good.
     pub(super) fn take(&self) -> Option<K> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -36,6 +36,8 @@ pub(super) struct Draft {
     aliases: Vec<AliasChange>,
     watched: Vec<Watched>,
     landed: Option<Landed>,
+    /// The number that it was written under before it had ended.
+    pub(super) written_as: Option<u64>,
     pub(super) flip_back: Option<FlipTime>,
     pub(super) drain: Option<DrainResult>,
     pub(super) warnings: Vec<String>,
@@ -54,6 +56,7 @@ impl Draft {
             aliases: Vec::new(),
             watched: Vec::new(),
             landed: None,
+            written_as: None,
             flip_back: None,
             drain: None,
             warnings: Vec::new(),
@@ -109,10 +112,6 @@ impl Draft {
         }
     }
 
-    pub(super) fn changed_aliases(&self) -> Vec<AliasName> {
-        self.aliases.iter().map(|change| change.alias.clone()).collect()
-    }
-
     /// Takes the figures before the flip.
     pub(super) async fn before<K: Kernel>(mut self, kernel: &Shared<K>) -> Result<Self, KernelError> {
         let before = figures(kernel, self.ids()).await?;
@@ -154,7 +153,7 @@ impl Draft {
         });
         Receipt {
             schema: SCHEMA,
-            id: None,
+            id: self.written_as,
             action: self.action,
             outcome,
             exit_code: outcome.exit_code(),
@@ -270,6 +269,15 @@ fn statements(last: &[LastNewFlow], unpinned_flows: u64, no_figures: bool) -> Ve
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Writes what is known right after the flip: an agent that dies while it waits must not have forgotten the switch.
+    pub(super) async fn write_early(&self, draft: &mut Draft) {
+        let mut early = draft.clone();
+        early.warnings.push(
+            "the drain had not ended when this was written: either it still runs (run: switcher status), or the agent ended before it did".to_owned(),
+        );
+        draft.written_as = self.receipt(early, Outcome::Unknown).await.id;
+    }
+
     /// Takes the figures at the end and writes the receipt. What fails here is a warning: the change has happened.
     pub(super) async fn receipt(&self, mut draft: Draft, outcome: Outcome) -> Receipt {
         let after = match figures(&self.kernel, draft.ids()).await {
@@ -291,7 +299,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let unwritten = receipt.clone();
         let written = self
             .disk
-            .run(move |store| store.add_receipt(&mut receipt).map(|()| receipt))
+            .run(move |store| store.put_receipt(&mut receipt).map(|()| receipt))
             .await;
         written.unwrap_or_else(|error| {
             let mut receipt = unwritten;

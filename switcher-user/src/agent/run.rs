@@ -47,7 +47,6 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let store = blocking(move || Store::open(&state_dir)).await??;
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
-    let _socket_left = SocketLeft(options.socket.clone());
     let observer = Observer::new()?;
     let bpffs = options.bpffs.clone();
     blocking(move || Datapath::prepare(&bpffs)).await??;
@@ -82,6 +81,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     finish(&mut serving, GOODBYE).await;
     match ended? {
         Left::Pinned => tracing::info!("ended; the data path stays pinned and goes on without an agent"),
+        Left::Parts => {
+            tracing::error!(
+                "ended; detaching failed on its way and parts of the data path are left; run: switcher detach"
+            );
+        }
         Left::Nothing => tracing::info!("ended; the data path was detached"),
     }
     Ok(())
@@ -105,13 +109,4 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| AgentError::Died(error.to_string()))
-}
-
-/// Removes the socket at the end, however the start went.
-struct SocketLeft(PathBuf);
-
-impl Drop for SocketLeft {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

@@ -20,11 +20,18 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         kernel: K,
         host: H,
         store: Store,
-        desired: Desired,
+        mut desired: Desired,
         interfaces: &[String],
     ) -> Result<Self, AgentError> {
+        let served = kernel.epoch()?;
+        if let (1.., Some(path)) = (served, store.missing_desired()) {
+            let path = path.to_owned();
+            return Err(AgentError::StateGone { epoch: served, path });
+        }
         let edges = edges(&host, interfaces).await?;
-        let epoch = desired.epoch.max(kernel.epoch()?);
+        let epoch = desired.epoch.max(served);
+        desired.epoch = epoch + 1;
+        keep_first(&store, &desired)?;
         let mut owner = Self {
             kernel: Shared::new(kernel),
             host,
@@ -44,7 +51,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         owner.attach_edges(&observed).await?;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
         let mut resolved = owner.desired.resolve(&observed, &Touched::default())?;
-        owner.attach_backends(&resolved).await?;
+        owner.attach_backends(&mut resolved, None).await?;
         resolved.image.epoch = owner.epoch + 1;
         owner.flip(resolved).await?;
         owner.refresh().await?;
@@ -67,6 +74,16 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
         Ok(())
     }
+}
+
+/// From here on the kernel serves something, so there must be a state that says what. An old one will do where the disk
+/// is full: an agent that cannot start is worse.
+fn keep_first(store: &Store, desired: &Desired) -> Result<(), AgentError> {
+    match store.save(desired) {
+        Err(error) if store.missing_desired().is_none() => tracing::warn!("epoch {}: {error}", desired.epoch),
+        saved => saved?,
+    }
+    Ok(())
 }
 
 async fn edges(host: &impl Host, named: &[String]) -> Result<Vec<String>, AgentError> {

@@ -19,7 +19,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut resolved = self.desired.resolve(&observed, &Touched::default())?;
         resolved.image.epoch = self.epoch;
         if resolved != *self.resolved {
-            self.attach_backends(&resolved).await?;
+            self.attach_backends(&mut resolved, None).await?;
             if resolved.image == self.resolved.image {
                 self.resolved = std::sync::Arc::new(resolved);
             } else {

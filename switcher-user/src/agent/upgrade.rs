@@ -10,12 +10,15 @@ use super::drain::{DrainEnd, DrainOrder, Ended, drain, draining};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
-use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, Reply, UpgradeRequest};
+use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, Reply, SCHEMA, UpgradeRequest};
 use crate::model::{Action, AliasName, Outcome};
-use crate::plan::{Desired, Move};
+use crate::plan::{Desired, Move, Split};
 
 /// A roll-back after the command's time must not itself be cut short.
 const ROLL_BACK_TIME: Duration = Duration::from_secs(60);
+
+/// An alias with its split, and the one that `rollback` would restore.
+type Before = (AliasName, Split, Option<Split>);
 
 /// An upgrade that drains.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Running {
     /// Its number, of this agent.
     pub(super) id: u64,
     pub(super) request: UpgradeRequest,
+    /// What it found.
+    before: Vec<Before>,
     draft: Draft,
     progress: watch::Sender<Progress>,
 }
@@ -58,7 +63,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             ));
         }
         if let Some(running) = self.running.iter().find(|running| running.request == request) {
-            return Ok(Reply::Progress(running.progress.subscribe()));
+            return Ok(Reply::Progress(attached(running.progress.subscribe(), asked.deadline)));
         }
         self.refuse_busy(&request.aliases)?;
         let mut next = (*self.desired).clone();
@@ -67,18 +72,22 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             moves.push(next.upgrade(alias, request.from.as_ref(), &request.to)?);
         }
         let set_ids = self.drained_sets(&request, &moves);
+        let before = self.splits(&request.aliases);
         let mut draft = Draft::new(Action::Upgrade, asked, &self.desired, &next);
         draft.name_moves(&request, &moves);
         if moves.iter().any(|one| one.changed) {
             draft = draft.before(&self.kernel).await?;
             draft.landed(self.land(next, Look::Recent, asked.deadline).await?);
+            self.write_early(&mut draft).await;
         } else if set_ids.is_empty() {
             let (_, progress) = watch::channel(Progress::finished(draft.nothing_to_do(self.epoch)));
             return Ok(Reply::Progress(progress));
         } else if Instant::now() >= asked.deadline {
             return Err(timed_out());
         }
-        Ok(Reply::Progress(self.begin_drain(request, draft, set_ids, asked)))
+        Ok(Reply::Progress(
+            self.begin_drain(request, before, draft, set_ids, asked),
+        ))
     }
 
     fn drained_sets(&self, request: &UpgradeRequest, moves: &[Move]) -> Vec<u32> {
@@ -87,9 +96,18 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         request.aliases.iter().zip(moves).filter_map(number).collect()
     }
 
+    fn splits(&self, aliases: &[AliasName]) -> Vec<Before> {
+        let of = |name: &AliasName| {
+            let alias = self.desired.aliases.get(name)?;
+            Some((name.clone(), alias.split.clone(), alias.previous.clone()))
+        };
+        aliases.iter().filter_map(of).collect()
+    }
+
     fn begin_drain(
         &mut self,
         request: UpgradeRequest,
+        before: Vec<Before>,
         draft: Draft,
         set_ids: Vec<u32>,
         asked: Asked,
@@ -107,6 +125,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.running.push(Running {
             id,
             request,
+            before,
             draft,
             progress,
         });
@@ -136,11 +155,21 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         running.progress.send_replace(Progress::finished(receipt));
     }
 
+    /// The agent is stopped: what runs has switched, and nobody waits for its drain any more.
+    pub(super) async fn leave_drains(&mut self) {
+        for mut running in std::mem::take(&mut self.running) {
+            let text = "the agent was stopped before the drain had ended; the switch stands".to_owned();
+            running.draft.warnings.push(text);
+            let receipt = self.receipt(running.draft, Outcome::Unknown).await;
+            running.progress.send_replace(Progress::finished(receipt));
+        }
+    }
+
     async fn roll_back(&mut self, running: &mut Running) -> Outcome {
         if !running.draft.has_landed() {
             return Outcome::FlowsLeft;
         }
-        match self.flip_back(&running.draft.changed_aliases()).await {
+        match self.flip_back(&running.before).await {
             Ok(flip) => {
                 running.draft.flip_back = Some(flip);
                 Outcome::RolledBack
@@ -155,12 +184,34 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
     }
 
-    async fn flip_back(&mut self, aliases: &[AliasName]) -> Result<crate::model::FlipTime, ApiError> {
+    /// Back to what was, `previous` too: else a `rollback` that follows would go forward again.
+    async fn flip_back(&mut self, before: &[Before]) -> Result<crate::model::FlipTime, ApiError> {
         let mut next: Desired = (*self.desired).clone();
-        aliases.iter().try_for_each(|alias| next.rollback(alias))?;
+        for (name, split, previous) in before {
+            if let Some(alias) = next.aliases.get_mut(name) {
+                alias.split.clone_from(split);
+                alias.previous.clone_from(previous);
+            }
+        }
         Ok(self
             .land(next, Look::Recent, Instant::now() + ROLL_BACK_TIME)
             .await?
             .flip)
     }
+}
+
+/// What runs, for a command that came later: its own time ends its wait, and nothing else.
+fn attached(mut running: watch::Receiver<Progress>, deadline: Instant) -> watch::Receiver<Progress> {
+    let (progress, seen) = watch::channel(running.borrow_and_update().clone());
+    tokio::spawn(async move {
+        let copying = async {
+            while !matches!(*progress.borrow(), Progress::Finished { .. }) && running.changed().await.is_ok() {
+                progress.send_replace(running.borrow_and_update().clone());
+            }
+        };
+        if tokio::time::timeout_at(deadline.into(), copying).await.is_err() {
+            progress.send_replace(Progress::StillRunning { schema: SCHEMA });
+        }
+    });
+    seen
 }

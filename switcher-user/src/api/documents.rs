@@ -171,6 +171,11 @@ pub enum Progress {
         /// What is left of the drain's time.
         left_ms: u64,
     },
+    /// The time of this command, which attached to one that ran, is up; the upgrade itself goes on.
+    StillRunning {
+        /// Version of the document.
+        schema: u32,
+    },
     /// The end.
     Finished {
         /// Version of the document.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,24 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    file: SocketFile,
+}
+
+/// The socket's file. It goes when this goes, however the start or the end went, unless it is another agent's by then.
+#[derive(Debug)]
+struct SocketFile {
     path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = |there: fs::Metadata| (there.dev(), there.ino()) == (self.device, self.inode);
+        if fs::symlink_metadata(&self.path).is_ok_and(ours) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Server {
@@ -57,16 +74,19 @@ impl Server {
         // Bound under another name first: nobody can connect before the mode is right.
         let hidden = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&hidden).map_err(failed)?;
-        let placed =
-            fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&hidden, path));
-        if let Err(cause) = placed {
+        let placed = fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))
+            .and_then(|()| fs::symlink_metadata(&hidden))
+            .and_then(|metadata| fs::rename(&hidden, path).map(|()| metadata));
+        let metadata = placed.map_err(|cause| {
             let _ = fs::remove_file(&hidden);
-            return Err(failed(cause));
-        }
-        Ok(Self {
-            listener,
+            failed(cause)
+        })?;
+        let file = SocketFile {
             path: path.to_owned(),
-        })
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        Ok(Self { listener, file })
     }
 
     /// Serves until `stop` fires or is dropped; then no new connection is taken, and the socket is removed.
@@ -75,13 +95,12 @@ impl Server {
     /// When the socket fails for good.
     pub async fn serve(self, agent: mpsc::Sender<Envelope>, stop: oneshot::Receiver<()>) -> io::Result<()> {
         let service = router(agent).into_make_service_with_connect_info::<Peer>();
-        let served = axum::serve(self.listener, service)
+        let _file = self.file;
+        axum::serve(self.listener, service)
             .with_graceful_shutdown(async move {
                 let _ = stop.await;
             })
-            .await;
-        let _ = fs::remove_file(&self.path);
-        served
+            .await
     }
 }
 
@@ -117,7 +136,32 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(Server::bind(&path), Err(BindError::Live(_))));
         drop(first);
+        // As a killed agent leaves it.
+        drop(fs::remove_file(&path));
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let _second = Server::bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_our_own_socket_is_removed_at_the_end() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("switcher.sock");
+        let serve = |server: Server| async {
+            let (commands, _inbox) = mpsc::channel(1);
+            let (stop, stopped) = oneshot::channel();
+            drop(stop);
+            server.serve(commands, stopped).await.unwrap();
+        };
+        serve(Server::bind(&path).unwrap()).await;
+        assert!(!path.exists());
+        let old = Server::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _new = Server::bind(&path).unwrap();
+        serve(old).await;
+        assert!(path.exists(), "it is the next agent's");
+        let unserved = directory.path().join("other.sock");
+        drop(Server::bind(&unserved).unwrap());
+        assert!(!unserved.exists(), "a start that failed leaves none");
     }
 
     #[tokio::test]

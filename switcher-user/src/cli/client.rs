@@ -111,10 +111,15 @@ impl Client {
         answer.unwrap_or_else(|_| Err(cut(&"no answer in time")))
     }
 
+    /// True where there is no socket, or only one that a dead agent left.
+    pub(super) fn nobody_listens(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(&self.socket).is_err_and(|error| is_absence(&error))
+    }
+
     fn no_agent(&self, error: &io::Error) -> ApiError {
         let socket = self.socket.display();
         let text = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
+            _ if is_absence(error) => format!(
                 "no agent answers at {socket}: nothing was sent; start it with: switcher agent, or name another with --host"
             ),
             io::ErrorKind::PermissionDenied => {
@@ -126,6 +131,10 @@ impl Client {
         };
         ApiError::new(ErrorCode::NoAgent, text)
     }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 /// The body of a good answer; else the error in it.
@@ -165,7 +174,7 @@ async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress)) -> Result<P
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = buffer.split_to(end + 1);
             let progress: Progress = serde_json::from_slice(&line).map_err(|error| cut(&error))?;
-            if matches!(progress, Progress::Finished { .. }) {
+            if matches!(progress, Progress::Finished { .. } | Progress::StillRunning { .. }) {
                 return Ok(progress);
             }
             seen(&progress);

@@ -1,6 +1,7 @@
 //! `switcher detach`.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 
@@ -9,6 +10,7 @@ use super::agent::BPFFS_PATH;
 use super::client::Client;
 use super::printer::Printer;
 use super::wait::WaitArgs;
+use crate::agent::{AgentError, PinsLock};
 use crate::api::{ApiError, DetachedDocument, ErrorCode, SCHEMA};
 use crate::kernel::Datapath;
 
@@ -28,7 +30,9 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         .await;
     let (document, who) = match by_agent {
         Ok(document) => (document, "the agent, which then stopped"),
-        Err(error) if error.code == ErrorCode::NoAgent => (directly(&args.bpffs)?, "this command, as no agent runs"),
+        Err(error) if error.code == ErrorCode::NoAgent && client.nobody_listens() => {
+            (directly(&args.bpffs)?, "this command, as no agent runs")
+        }
         Err(error) => return Err(error),
     };
     let text = if document.removed.is_empty() {
@@ -43,7 +47,21 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
     Ok(0)
 }
 
-fn directly(bpffs: &std::path::Path) -> Result<DetachedDocument, ApiError> {
+/// A data path that belongs to a live agent is left alone: it would lose it without a word.
+pub(super) fn directly(bpffs: &Path) -> Result<DetachedDocument, ApiError> {
+    let _lock = match PinsLock::take(bpffs) {
+        Ok(lock) => Some(lock),
+        Err(AgentError::PinsTaken { path }) => {
+            let text = format!(
+                "an agent runs at {}, but not at this socket; nothing was changed: name its socket with --host",
+                path.display()
+            );
+            return Err(ApiError::new(ErrorCode::Refused, text));
+        }
+        // Nothing was ever pinned there.
+        Err(AgentError::Pins { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(ApiError::new(ErrorCode::HostFailed, error.to_string())),
+    };
     let removed = Datapath::detach(bpffs).map_err(|error| ApiError::new(ErrorCode::Unknown, error.to_string()))?;
     Ok(DetachedDocument {
         schema: SCHEMA,

@@ -17,9 +17,11 @@ mod table;
 mod upgrade;
 mod wait;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::client::Client;
 use self::host::HostArgs;
@@ -83,7 +85,9 @@ type End = Result<u8, ApiError>;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let host = std::env::var_os("SWITCHER_HOST");
+    let matches = command(host.as_deref()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -96,6 +100,15 @@ pub fn main() -> ExitCode {
         printer.error(&error);
         error.code.exit_code()
     }))
+}
+
+/// The command line; an empty variable names no agent, as an unset one.
+fn command(host: Option<&OsStr>) -> clap::Command {
+    let command = Cli::command();
+    if host.is_some_and(OsStr::is_empty) {
+        return command.mut_arg("host", |argument| argument.env(Resettable::Reset));
+    }
+    command
 }
 
 fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {

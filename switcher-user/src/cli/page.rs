@@ -121,7 +121,7 @@ fn figures(page: &mut String, sets: &[SetChange]) {
             since(before.flows_refused, after.flows_refused),
             since(before.flows_finished, after.flows_finished),
             since(resets(before), resets(after)),
-            after.flows_unpinned,
+            since(before.flows_unpinned, after.flows_unpinned),
         );
     }
     page.push('\n');

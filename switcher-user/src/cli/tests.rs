@@ -1,7 +1,8 @@
+use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::CommandFactory;
 use hyper::Method;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -180,4 +181,49 @@ fn an_error_of_the_agent_gets_its_line() {
     );
     let bare = ApiError { field: None, ..error };
     assert_eq!(apply::placed(bare.clone(), "stack.yaml", &spans), bare);
+}
+
+#[test]
+fn detach_leaves_the_data_path_of_a_live_agent_alone() {
+    let directory = TempDir::new().unwrap();
+    let links = format!("switcher/v{}/links", switcher_ebpf::abi::ABI_VERSION);
+    let links = directory.path().join(links);
+    fs::create_dir_all(&links).unwrap();
+    let link = links.join("one");
+    fs::write(&link, "").unwrap();
+    let held = crate::agent::PinsLock::take(directory.path()).unwrap();
+    let error = detach::directly(directory.path()).unwrap_err();
+    assert_eq!(error.code.exit_code(), 1);
+    assert!(
+        error.message.contains("not at this socket") && error.message.contains("--host"),
+        "{error}"
+    );
+    assert!(link.exists());
+    drop(held);
+    let socket = directory.path().join("s");
+    assert!(client(&socket).nobody_listens());
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(!client(&socket).nobody_listens());
+    detach::directly(directory.path()).unwrap();
+    assert!(!link.exists());
+}
+
+#[tokio::test]
+async fn a_command_that_stopped_waiting_hears_so() {
+    let directory = TempDir::new().unwrap();
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"event\":\"still_running\",\"schema\":1}\n";
+    let client = answering(&directory, answer);
+    let end = client.follow("/v1/upgrade", &(), Duration::from_secs(5), |_| ()).await;
+    assert_eq!(end.unwrap(), Progress::StillRunning { schema: 1 });
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let reads_it = |variable: Option<&str>| {
+        let command = command(variable.map(OsStr::new));
+        let mut arguments = command.get_arguments();
+        arguments.any(|argument| argument.get_env() == Some(OsStr::new("SWITCHER_HOST")))
+    };
+    assert!(!reads_it(Some("")));
+    assert!(reads_it(Some("unix:///a")) && reads_it(None));
 }

@@ -49,6 +49,10 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
     };
     match client.follow("/v1/upgrade", &request, args.wait.timeout, seen).await? {
         Progress::Finished { receipt, .. } => Ok(finish(&receipt, printer)),
+        Progress::StillRunning { .. } => Err(ApiError::new(
+            ErrorCode::Unknown,
+            "the upgrade, which another command began, is still running; this command stopped waiting, as its --timeout is over: run: switcher status",
+        )),
         Progress::Draining { .. } => Err(ApiError::new(ErrorCode::Unknown, "the agent did not say how it ended")),
     }
 }

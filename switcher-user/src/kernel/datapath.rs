@@ -13,9 +13,10 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowRecord, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS,
-    PENDING_TIMEOUT_TICKS, Row, State, StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowRecord, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS, Row, State,
+    StateWord, Word64, ticks,
 };
+use switcher_ebpf::flow::is_expired;
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
@@ -232,7 +233,7 @@ impl Datapath {
         Reason::ALL.iter().map(count).collect()
     }
 
-    /// Calls `visit` for each flow record in use. A quarter of a million records take some ten milliseconds.
+    /// Calls `visit` for each flow record in use, expired ones too. A quarter of a million records take some ten milliseconds.
     ///
     /// # Errors
     /// None yet; the signature leaves room.
@@ -379,15 +380,13 @@ fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
     }
 }
 
-/// A record that carries a flow: not free, not moved elsewhere, not a handshake that was given up.
+/// A record that carries a flow, or did until its time-out: not free, not moved elsewhere.
 fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
     let word = StateWord(record.word.load(Relaxed));
-    let idle_ticks = now_ticks.wrapping_sub(record.seen_ticks.load(Relaxed));
+    let seen_ticks = record.seen_ticks.load(Relaxed);
+    let idle_ticks = now_ticks.wrapping_sub(seen_ticks);
     let idle_ticks = if idle_ticks as i32 <= 0 { 0 } else { idle_ticks };
     let state = if word.is(State::Pending) {
-        if idle_ticks > PENDING_TIMEOUT_TICKS {
-            return None;
-        }
         FlowState::Pending
     } else if word.is(State::Established) || word.is(State::Conversing) {
         FlowState::Established
@@ -409,5 +408,10 @@ fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
         bypass: id.path == PATH_BYPASS,
         state,
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
+        expired: is_expired(word, seen_ticks, now_ticks),
     })
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

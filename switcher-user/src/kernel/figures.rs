@@ -79,6 +79,8 @@ pub struct FlowView {
     pub state: FlowState,
     /// Time since its last packet.
     pub idle: Duration,
+    /// Past its time-out: no live flow any more, but the record and the numbers in it stay until the slot is used again.
+    pub expired: bool,
 }
 
 /// One row of the table of verdict reasons.

@@ -43,6 +43,9 @@ impl Desired {
             }
             for (index, listener) in alias.listen.iter().enumerate() {
                 let (alias, listener) = (name.clone(), *listener);
+                if listener.address.is_loopback() {
+                    return Err(Refusal::ListenerIsLoopback { alias, index, listener });
+                }
                 match owners.insert(listener, name.clone()) {
                     Some(other) if other == alias => return Err(Refusal::ListenerTwice { alias, index, listener }),
                     Some(other) => {

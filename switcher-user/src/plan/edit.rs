@@ -219,7 +219,7 @@ impl Desired {
         let mut weights = alias.split.weights.clone();
         match weights.remove(&from) {
             Some(share) => *weights.entry(to.clone()).or_insert(0) += share,
-            None if alias.split.has(to) => {
+            None if alias.split.has(to) && alias.previous.as_ref().is_some_and(|split| split.has(&from)) => {
                 return Ok(Move {
                     from: Some(from),
                     changed: false,

@@ -46,6 +46,18 @@ pub enum Refusal {
         /// The alias.
         alias: AliasName,
     },
+    /// A listener on loopback.
+    #[error(
+        "listener {listener} of alias '{alias}' is a loopback address, which only this host itself can reach: requests made on the host itself are not switched in this version; name an address that clients come to"
+    )]
+    ListenerIsLoopback {
+        /// The alias.
+        alias: AliasName,
+        /// Where it stands in the list.
+        index: usize,
+        /// The listener.
+        listener: Listener,
+    },
     /// Another alias has the listener.
     #[error("listener {listener} is claimed twice, by alias '{alias}' and by alias '{other}'; give it to one of them")]
     ListenerClaimed {
@@ -303,9 +315,9 @@ impl Refusal {
         let split = |alias: &AliasName| Some(format!("aliases.{alias}.split"));
         let set = |alias: &AliasName, set: &SetName| Some(format!("aliases.{alias}.sets.{set}"));
         match self {
-            Self::ListenerClaimed { alias, index, .. } | Self::ListenerTwice { alias, index, .. } => {
-                listen(alias, index)
-            }
+            Self::ListenerClaimed { alias, index, .. }
+            | Self::ListenerTwice { alias, index, .. }
+            | Self::ListenerIsLoopback { alias, index, .. } => listen(alias, index),
             Self::NoListeners { alias } | Self::TooManyListeners { alias, .. } => {
                 Some(format!("aliases.{alias}.listen"))
             }

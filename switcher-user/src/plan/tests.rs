@@ -332,3 +332,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_listener_on_loopback_is_refused_with_the_reason() {
+    for (listener, at) in [("127.0.0.1:80/tcp", 0), ("127.9.9.9:80/tcp", 0), ("[::1]:80/tcp", 0)] {
+        let mut desired = web(PathPolicy::Auto);
+        desired
+            .alias_put(&alias("web"), &[listener.parse().unwrap()], PathPolicy::Auto)
+            .unwrap();
+        let refusal = desired.check().unwrap_err();
+        assert_eq!(refusal.field(), Some(format!("aliases.web.listen[{at}]")));
+        assert!(refusal.to_string().contains("host itself"), "{refusal}");
+    }
+}

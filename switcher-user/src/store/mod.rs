@@ -40,7 +40,9 @@ pub enum StoreError {
         pid: String,
     },
     /// The file cannot be read.
-    #[error("state file {path} cannot be read: {cause}; repair it, or move it away to start with nothing")]
+    #[error(
+        "state file {path} cannot be read: {cause}; repair it or restore it from a backup, or, to start with nothing, run `switcher detach` (flows that are switched end) and then move it away"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -49,9 +51,25 @@ pub enum StoreError {
     },
     /// The file is no desired state.
     #[error(
-        "state file {path} is damaged: {cause}; restore it from a backup, or move it away to start with nothing (the data path keeps running either way)"
+        "state file {path} is damaged: {cause}; restore it from a backup, or, to start with nothing, run `switcher detach` (flows that are switched end) and then move it away; until then the data path goes on as it is"
     )]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The receipt cannot be read.
+    #[error("receipt {path} cannot be read: {cause}")]
+    UnreadableReceipt {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The file is no receipt.
+    #[error("receipt {path} is damaged: {cause}; nothing else depends on it")]
+    DamagedReceipt {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -60,6 +78,16 @@ pub enum StoreError {
     /// The file cannot be written. The old one stands.
     #[error("{path} could not be written: {cause}; make room on the disk and try again")]
     Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// It is not known which file a power cut would leave.
+    #[error(
+        "{path} was written, but the disk did not confirm it and the old one could not be put back: {cause}; check the disk, then run: switcher status"
+    )]
+    Unsure {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -102,6 +130,12 @@ impl Store {
         })
     }
 
+    /// The file of the desired state, where there is none yet.
+    #[must_use]
+    pub fn missing_desired(&self) -> Option<&Path> {
+        (!self.desired.exists()).then_some(&*self.desired)
+    }
+
     /// The desired state; the empty one where there is no file yet.
     ///
     /// # Errors
@@ -134,12 +168,12 @@ impl Store {
         atomic::write_json(&self.desired, desired)
     }
 
-    /// Gives the receipt its number and writes it. The oldest beyond 1,000 go.
+    /// Gives the receipt its number, unless it has one that it replaces, and writes it. The oldest beyond 1,000 go.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn add_receipt(&mut self, receipt: &mut Receipt) -> Result<(), StoreError> {
-        self.receipts.add(receipt)
+    pub fn put_receipt(&mut self, receipt: &mut Receipt) -> Result<(), StoreError> {
+        self.receipts.put(receipt)
     }
 
     /// The receipt of that number.

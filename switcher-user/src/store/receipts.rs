@@ -28,11 +28,20 @@ impl Receipts {
         Ok(Self { directory, ids })
     }
 
-    pub(super) fn add(&mut self, receipt: &mut Receipt) -> Result<(), StoreError> {
-        let id = self.ids.last().map_or(1, |last| last + 1);
+    /// Gives the receipt a number, unless it has one: then it replaces the one that was written under it.
+    pub(super) fn put(&mut self, receipt: &mut Receipt) -> Result<(), StoreError> {
+        let had = receipt.id;
+        let id = had.unwrap_or_else(|| self.ids.last().map_or(1, |last| last + 1));
         receipt.id = Some(id);
-        if let Err(error) = atomic::write_json(&self.path(id), receipt) {
-            receipt.id = None;
+        // Somebody may have tidied up.
+        let written = fs::create_dir_all(&self.directory)
+            .map_err(|cause| StoreError::Directory {
+                path: self.directory.clone(),
+                cause,
+            })
+            .and_then(|()| atomic::write_json(&self.path(id), receipt));
+        if let Err(error) = written {
+            receipt.id = had;
             return Err(error);
         }
         self.ids.insert(id);
@@ -52,9 +61,9 @@ impl Receipts {
         let path = self.path(id);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(cause) => return Err(StoreError::Unreadable { path, cause }),
+            Err(cause) => return Err(StoreError::UnreadableReceipt { path, cause }),
         };
-        serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+        serde_json::from_slice(&bytes).map_err(|error| StoreError::DamagedReceipt {
             path,
             cause: error.to_string(),
         })

@@ -91,7 +91,7 @@ fn damaged_files_are_named_with_a_remedy() {
         fs::write(&path, text).unwrap();
         let error = store.load().unwrap_err().to_string();
         assert!(
-            error.contains("desired.json") && error.contains("move it away"),
+            error.contains("desired.json") && error.contains("switcher detach") && error.contains("move it away"),
             "{text}: {error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "the file is left as it is");
@@ -141,7 +141,7 @@ fn receipts_are_numbered_and_bounded() {
     let mut store = Store::open(directory.path()).unwrap();
     for expected in 1..=3 {
         let mut one = receipt();
-        store.add_receipt(&mut one).unwrap();
+        store.put_receipt(&mut one).unwrap();
         assert_eq!(one.id, Some(expected));
     }
     let newest: Vec<_> = store.newest_receipts(2).into_iter().map(|one| one.id).collect();
@@ -157,8 +157,62 @@ fn receipts_are_numbered_and_bounded() {
     }
     drop(store);
     let mut store = Store::open(directory.path()).unwrap();
-    store.add_receipt(&mut receipt()).unwrap();
+    store.put_receipt(&mut receipt()).unwrap();
     assert!(matches!(store.receipt(1), Err(StoreError::NoReceipt { .. })));
     assert!(!directory.path().join("receipts/00000001.json").exists());
     assert_eq!(store.receipt(1_001).unwrap().id, Some(1_001));
+}
+
+#[test]
+fn a_receipt_with_a_number_replaces_its_own() {
+    let directory = TempDir::new().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let mut one = receipt();
+    store.put_receipt(&mut one).unwrap();
+    store.put_receipt(&mut receipt()).unwrap();
+    one.message = "it has ended".to_owned();
+    store.put_receipt(&mut one).unwrap();
+    assert_eq!(one.id, Some(1));
+    assert_eq!(store.receipt(1).unwrap(), one);
+    assert_eq!(store.newest_receipts(9).len(), 2);
+}
+
+#[test]
+fn receipts_are_kept_again_after_their_folder_was_removed() {
+    let directory = TempDir::new().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    store.put_receipt(&mut receipt()).unwrap();
+    fs::remove_dir_all(directory.path().join("receipts")).unwrap();
+    let mut two = receipt();
+    store.put_receipt(&mut two).unwrap();
+    assert_eq!(store.receipt(2).unwrap(), two);
+}
+
+#[test]
+fn a_damaged_receipt_is_no_reason_to_detach() {
+    let directory = TempDir::new().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    store.put_receipt(&mut receipt()).unwrap();
+    fs::write(directory.path().join("receipts/00000001.json"), "{").unwrap();
+    let error = store.receipt(1).unwrap_err().to_string();
+    assert!(error.contains("00000001.json") && !error.contains("detach"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_leaves_the_old_file_or_says_that_it_does_not_know() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("desired.json");
+    let failing = |_: &Path| Err(io::Error::other("as the test asked"));
+    let first = atomic::write_json_with(&path, &1, failing).unwrap_err();
+    assert!(matches!(first, StoreError::Unwritable { .. }), "{first}");
+    assert!(!path.exists(), "there was none before");
+    atomic::write_json(&path, &1).unwrap();
+    let second = atomic::write_json_with(&path, &2, failing).unwrap_err();
+    assert!(matches!(second, StoreError::Unwritable { .. }), "{second}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
 }

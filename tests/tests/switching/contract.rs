@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
 use switcher_tests::lab::{Capture, LISTENER_V4, SYN_FILTER};
 
 use crate::ground::{Ground, Kept};
@@ -151,22 +153,98 @@ fn without_an_agent_the_code_is_5() {
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
 
+/// Programs at the interface where clients come in, by the kernel's own word: neither tc nor this bpftool knows of TCX.
+fn programs_at_the_edge(ground: &Ground) -> usize {
+    let name = ground.lab.host().name().to_owned();
+    let by_tcx = std::thread::spawn(move || {
+        let netns = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        [TcAttachType::Ingress, TcAttachType::Egress]
+            .map(|kind| SchedClassifier::query_tcx("client", kind).map_or(0, |(_, programs)| programs.len()))
+    });
+    let filters = ["ingress", "egress"].map(|way| {
+        let words = ["tc", "filter", "show", "dev", "client", way];
+        ground
+            .lab
+            .host()
+            .run(&words)
+            .unwrap()
+            .stdout
+            .matches("switcher")
+            .count()
+    });
+    by_tcx.join().unwrap().iter().chain(&filters).sum()
+}
+
+fn pins(ground: &Ground) -> usize {
+    let root = ground.lab.dir().join("bpffs/switcher");
+    let list = |path: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let versions = list(&root);
+    versions
+        .iter()
+        .flat_map(|version| list(version))
+        .map(|folder| list(&folder).len())
+        .sum()
+}
+
+#[test]
+fn a_detach_at_another_socket_leaves_a_live_agent_alone() {
+    let ground = Ground::new("bypass");
+    let bpffs = ground.lab.dir().join("bpffs");
+    let line = format!("--host unix:///nonexistent/s detach --bpffs {}", bpffs.display());
+    let outcome = ground.expect(&line, 1);
+    assert!(outcome.stderr.contains("--host"), "{}", outcome.stderr);
+    assert!(programs_at_the_edge(&ground) >= 2);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn a_rollback_after_an_upgrade_that_ran_out_of_time_changes_nothing() {
+    let ground = Ground::new("auto");
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    kept.ask();
+    ground.expect("upgrade web --to v2 --timeout 1s", 3);
+    ground.expect("rollback web", 1);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    assert_eq!(kept.ask(), "v1");
+}
+
+#[test]
+fn a_state_that_was_moved_away_is_asked_for_and_traffic_goes_on() {
+    let mut ground = Ground::new("bypass");
+    ground.agent.stop().unwrap();
+    let state = ground.lab.dir().join("state/desired.json");
+    let kept = state.with_extension("kept");
+    std::fs::rename(&state, &kept).unwrap();
+    // Its socket may answer for a moment.
+    let _ = ground.agent.launch();
+    let log = || std::fs::read_to_string(ground.agent.log()).unwrap();
+    for _ in 0..100 {
+        if log().contains("still serves epoch") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(log().contains("still serves epoch"), "{}", log());
+    ground.agent.kill().unwrap();
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    std::fs::rename(&kept, &state).unwrap();
+    ground.agent.launch().unwrap();
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
 #[test]
 fn detach_leaves_the_host_as_it_was() {
     let ground = Ground::new("bypass");
     assert_eq!(ground.answers(), ["v1", "v1"]);
+    assert!(programs_at_the_edge(&ground) >= 2);
+    assert!(pins(&ground) > 0);
     ground.expect("detach", 0);
-    let left = ground
-        .lab
-        .host()
-        .run(&["tc", "filter", "show", "dev", "client", "ingress"])
-        .unwrap();
-    assert_eq!(left.stdout.trim(), "");
-    let pins = std::fs::read_dir(ground.lab.dir().join("bpffs/switcher"))
-        .into_iter()
-        .flatten()
-        .count();
-    assert_eq!(pins, 0, "pins are left");
+    assert_eq!(programs_at_the_edge(&ground), 0);
+    assert_eq!(pins(&ground), 0, "pins are left");
     let refused = ground
         .lab
         .client()

@@ -70,6 +70,10 @@ fn a_dead_agent_drops_no_packet_on_stack() {
 #[test]
 fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes_on() {
     let mut ground = Ground::new("bypass");
+    ground.expect("alias put admin --listen 198.51.100.11:80/tcp", 0);
+    ground.expect("set put admin v1 --backend 10.1.0.2:8080", 0);
+    ground.expect("set put admin v2 --backend 10.1.1.2:8080", 0);
+    ground.expect("split admin v1=100", 0);
     let mut load = load(&ground, "killed", 200);
     let mut to = "v2";
     for _ in 0..6 {
@@ -78,7 +82,7 @@ fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes
             let agent = &ground.agent;
             let job = scope.spawn(move || {
                 agent
-                    .cli(&["upgrade", "web", "--to", to, "--drain-timeout", "0s"])
+                    .cli(&["upgrade", "web", "admin", "--to", to, "--drain-timeout", "0s"])
                     .unwrap()
             });
             std::thread::sleep(delay);
@@ -90,14 +94,19 @@ fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes
         });
         ground.agent.kill().unwrap();
         let whole = ground.answers();
-        assert!(whole[0] == whole[1], "both listeners are of one image: {whole:?}");
+        let admin = ground.get("http://198.51.100.11/");
+        assert!(
+            whole.iter().all(|web| *web == admin),
+            "both aliases are of one image: {whole:?}, {admin}"
+        );
         ground.agent.launch().unwrap();
         // 4: short flows of the old set were still at work.
         ground
-            .cli(&format!("upgrade web --to {to} --drain-timeout 0s"))
+            .cli(&format!("upgrade web admin --to {to} --drain-timeout 0s"))
             .expect_code(&[0, 4])
             .unwrap();
         assert_eq!(ground.answers(), [to, to]);
+        assert_eq!(ground.get("http://198.51.100.11/"), to);
         to = if to == "v2" { "v1" } else { "v2" };
     }
     let report = load.stop().unwrap();

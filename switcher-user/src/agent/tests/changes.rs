@@ -67,7 +67,7 @@ async fn a_dry_run_changes_nothing() {
     let document = agent.apply(STACK, true, false).await.unwrap();
     assert!(document.dry_run && document.changes.len() == 4);
     assert_eq!(flips(&agent), 0);
-    assert!(!agent.directory.path().join("desired.json").exists());
+    assert!(agent.on_disk().aliases.is_empty());
 }
 
 #[tokio::test]

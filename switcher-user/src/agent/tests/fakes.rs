@@ -20,6 +20,9 @@ pub(super) struct State {
     pub(super) counters: BTreeMap<u32, SetCounters>,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
+    pub(super) fail_detach: bool,
+    /// Interfaces that cannot be attached to.
+    pub(super) fail_attach: Option<String>,
     /// Epoch in the state file at each flip.
     pub(super) file_epochs: Vec<u64>,
     file: PathBuf,
@@ -55,6 +58,7 @@ impl Fake {
             bypass: true,
             state,
             idle: Duration::ZERO,
+            expired: false,
         };
         self.state().flows.extend(std::iter::repeat_n(flow, count));
     }
@@ -74,9 +78,11 @@ impl Kernel for Fake {
         Ok(self.state().image.epoch)
     }
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
-        self.state()
-            .calls
-            .push(format!("attach {interface} {ifindex} {role:?}"));
+        let mut state = self.state();
+        if state.fail_attach.as_deref() == Some(interface) {
+            return Err(failed("attaching"));
+        }
+        state.calls.push(format!("attach {interface} {ifindex} {role:?}"));
         Ok(())
     }
     fn attached(&self) -> Vec<(String, Role)> {
@@ -127,7 +133,11 @@ impl Kernel for Fake {
         100
     }
     fn detach(self) -> Result<Vec<String>, KernelError> {
-        self.state().calls.push("detach".to_owned());
+        let mut state = self.state();
+        if state.fail_detach {
+            return Err(failed("removing a pin"));
+        }
+        state.calls.push("detach".to_owned());
         Ok(vec!["everything".to_owned()])
     }
 }

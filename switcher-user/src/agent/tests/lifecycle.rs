@@ -8,7 +8,12 @@ use crate::image::Path;
 async fn the_start_attaches_then_installs_above_the_kernels_epoch() {
     let kernel = Fake::default();
     kernel.state().image.epoch = 41;
-    let agent = Agent::start_in(TempDir::new().unwrap(), kernel, FakeHost::default()).await;
+    let directory = TempDir::new().unwrap();
+    Store::open(directory.path())
+        .unwrap()
+        .save(&Desired::default())
+        .unwrap();
+    let agent = Agent::start_in(directory, kernel, FakeHost::default()).await;
     let calls = agent.kernel.take_calls();
     assert_eq!(calls[..3], ["attach eth9 2 Edge", "flip 42", "refresh"]);
 }
@@ -100,4 +105,97 @@ async fn detach_removes_everything_and_ends_the_agent() {
     assert!(matches!(answer, Reply::Detached(document) if document.removed == ["everything"]));
     agent.commands.closed().await;
     assert_eq!(agent.kernel.take_calls().pop(), Some("detach".to_owned()));
+}
+
+#[tokio::test]
+async fn a_kernel_that_serves_and_no_state_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let kernel = Fake::default();
+    kernel.state().image.epoch = 41;
+    let store = Store::open(directory.path()).unwrap();
+    let error = Owner::start(kernel.clone(), FakeHost::default(), store, Desired::default(), &[])
+        .await
+        .unwrap_err()
+        .to_string();
+    for words in ["epoch 41", "desired.json", "switcher detach"] {
+        assert!(error.contains(words), "'{words}' is not in: {error}");
+    }
+    assert_eq!(kernel.take_calls(), Vec::<String>::new(), "nothing was touched");
+}
+
+#[tokio::test]
+async fn an_agent_without_a_change_starts_again() {
+    let agent = Agent::start().await;
+    let (kernel, host, directory) = agent.end().await;
+    let agent = Agent::start_in(directory, kernel, host).await;
+    assert_eq!(agent.status().await.epoch, 2);
+}
+
+#[tokio::test]
+async fn the_epoch_outlives_a_stop_and_a_detach() {
+    let agent = Agent::with_web().await;
+    agent.host.state().veth_ifindex = 11;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let epoch = agent.status().await.epoch;
+    assert!(epoch > agent.on_disk().epoch, "a tick flipped");
+    let (kernel, host, directory) = agent.end().await;
+    assert_eq!(on_disk(&directory).epoch, epoch);
+    let agent = Agent::start_in(directory, kernel, host).await;
+    agent.host.state().veth_ifindex = 12;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let epoch = agent.status().await.epoch;
+    agent.ask(Command::Detach).await.unwrap();
+    assert_eq!(agent.on_disk().epoch, epoch);
+}
+
+#[tokio::test]
+async fn an_agent_whose_detach_failed_ends() {
+    let agent = Agent::with_web().await;
+    agent.kernel.state().fail_detach = true;
+    refused(
+        agent.ask(Command::Detach).await,
+        ErrorCode::Unknown,
+        &["switcher detach"],
+    );
+    tokio::time::timeout(Duration::from_secs(5), agent.commands.closed())
+        .await
+        .expect("it has nothing left to work with");
+}
+
+#[tokio::test]
+async fn one_veth_that_cannot_be_attached_to_stops_nothing() {
+    let agent = Agent::with_web().await;
+    let (kernel, host, directory) = agent.end().await;
+    kernel.state().fail_attach = Some("veth9".to_owned());
+    let agent = Agent::start_in(directory, kernel, host).await;
+    let path = || agent.kernel.state().image.aliases[0].sets[0].backends[0].path;
+    assert_eq!(path(), Path::Stack);
+    let status = agent.status().await;
+    assert!(status.notes[0].contains("veth9"), "{:?}", status.notes);
+    assert!(status.aliases[0].sets[0].backends[0].why.contains("attach"));
+    finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    agent.kernel.state().fail_attach = None;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(path(), Path::Bypass { ifindex: 10 }, "a tick tries again");
+}
+
+#[tokio::test]
+async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
+    let agent = Agent::with_web().await;
+    let put = AliasPut {
+        listen: vec!["198.51.100.10:80/tcp".parse().unwrap()],
+        path: PathPolicy::Bypass,
+    };
+    agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
+    agent.host.state().veth_ifindex = 12;
+    agent.kernel.state().fail_attach = Some("veth9".to_owned());
+    refused(
+        agent.put_set("web", "v1", &["10.1.0.3"]).await,
+        ErrorCode::HostFailed,
+        &["attaching", "nothing was changed"],
+    );
+    assert_eq!(
+        agent.on_disk().aliases[&alias("web")].sets[&set("v1")].backends.len(),
+        1
+    );
 }

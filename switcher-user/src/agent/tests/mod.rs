@@ -155,6 +155,13 @@ impl Agent {
         }
     }
 
+    async fn newest_receipt(&self) -> Receipt {
+        let Reply::Receipts(list) = self.ask(Command::Receipts).await.unwrap() else {
+            panic!("no list")
+        };
+        self.receipt(Command::Receipt(list.receipts[0].id)).await.unwrap()
+    }
+
     async fn status(&self) -> StatusDocument {
         match self.ask(Command::Status(None)).await.unwrap() {
             Reply::Status(status) => *status,
@@ -163,8 +170,31 @@ impl Agent {
     }
 
     fn on_disk(&self) -> Desired {
-        serde_json::from_slice(&std::fs::read(self.directory.path().join("desired.json")).unwrap()).unwrap()
+        on_disk(&self.directory)
     }
+
+    /// Stops it as SIGTERM would, and waits until it has let go of its files.
+    async fn end(self) -> (Fake, FakeHost, TempDir) {
+        let Self {
+            kernel,
+            host,
+            directory,
+            commands,
+            _stop,
+        } = self;
+        drop(_stop);
+        commands.closed().await;
+        let deadline = Instant::now() + LONG;
+        while Store::open(directory.path()).is_err() {
+            assert!(Instant::now() < deadline, "it lets go");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        (kernel, host, directory)
+    }
+}
+
+fn on_disk(directory: &TempDir) -> Desired {
+    serde_json::from_slice(&std::fs::read(directory.path().join("desired.json")).unwrap()).unwrap()
 }
 
 fn upgrade(to: &str, drain_timeout_ms: u64) -> UpgradeRequest {
@@ -190,7 +220,7 @@ async fn finished(mut progress: watch::Receiver<Progress>) -> Receipt {
     let end = tokio::time::timeout(LONG, end).await.unwrap().unwrap().clone();
     match end {
         Progress::Finished { receipt, .. } => *receipt,
-        Progress::Draining { .. } => unreachable!("it has finished"),
+        Progress::Draining { .. } | Progress::StillRunning { .. } => unreachable!("it has finished"),
     }
 }
 

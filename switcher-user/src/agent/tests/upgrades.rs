@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::{FlowState, SetCounters};
-use crate::model::Outcome;
+use crate::model::{Action, Outcome};
 
 const V1: u32 = 1;
 
@@ -296,4 +296,99 @@ async fn a_set_that_has_a_part_gets_the_rest() {
         (Outcome::Done, Some(set("v1")))
     );
     assert_eq!(agent.kernel.state().image.aliases[0].segments.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rollback_after_one_that_rolled_back_by_itself_does_not_go_forward() {
+    let agent = Agent::with_web().await;
+    let before = agent.on_disk().aliases;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent
+        .upgrade(&upgrade("v2", 30_000), Duration::from_millis(300))
+        .await
+        .unwrap();
+    assert_eq!(finished(progress).await.outcome, Outcome::RolledBack);
+    assert_eq!(agent.on_disk().aliases, before, "as if it had never been");
+    refused(agent.rollback("web").await, ErrorCode::Refused, &["no earlier split"]);
+    assert_eq!(
+        agent.status().await.aliases[0].split,
+        BTreeMap::from([(set("v1"), 100)])
+    );
+}
+
+#[tokio::test]
+async fn a_switch_has_its_receipt_before_its_drain_ends_and_keeps_the_number() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let early = agent.newest_receipt().await;
+    assert_eq!((early.action, early.outcome), (Action::Upgrade, Outcome::Unknown));
+    assert!(early.warnings[0].contains("the agent ended before it did"), "{early:?}");
+    agent.kernel.state().flows.clear();
+    let end = finished(progress).await;
+    assert_eq!((end.id, end.outcome), (early.id, Outcome::Done));
+    assert_eq!(end.warnings, Vec::<String>::new());
+    assert_eq!(agent.newest_receipt().await, end);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_says_so_in_the_receipts_of_what_runs() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let id = agent.newest_receipt().await.id;
+    let Agent { directory, _stop, .. } = agent;
+    drop(_stop);
+    let end = finished(progress).await;
+    assert_eq!((end.id, end.outcome, end.exit_code), (id, Outcome::Unknown, 7));
+    assert!(end.warnings[0].contains("stopped"), "{end:?}");
+    let file = directory.path().join(format!("receipts/{:08}.json", id.unwrap()));
+    let kept: Receipt = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(kept, end);
+}
+
+#[tokio::test]
+async fn a_flow_past_its_time_out_is_not_waited_for_but_keeps_its_sets_number() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    agent.kernel.state().flows[0].expired = true;
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!(receipt.outcome, Outcome::Done);
+    assert_eq!(agent.status().await.flow_table.flows.established, 0);
+    agent.changes(Command::SetRm(alias("web"), set("v1"))).await.unwrap();
+    agent.put_set("web", "v3", &["10.1.2.2"]).await.unwrap();
+    assert_eq!(agent.on_disk().aliases[&alias("web")].sets[&set("v3")].id, 3);
+}
+
+#[tokio::test]
+async fn a_command_that_attached_waits_no_longer_than_its_own_time() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let first = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    let mut second = agent
+        .upgrade(&upgrade("v2", 30_000), Duration::from_millis(200))
+        .await
+        .unwrap();
+    let left = second.wait_for(|at| matches!(at, Progress::StillRunning { .. }));
+    let left = tokio::time::timeout(Duration::from_secs(5), left).await;
+    left.expect("it stops waiting").unwrap();
+    agent.kernel.state().flows.clear();
+    assert_eq!(finished(first).await.outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn who_never_had_a_share_has_none_to_give() {
+    let agent = Agent::with_web().await;
+    let from = |from: &str, to: &str| UpgradeRequest {
+        from: Some(set(from)),
+        ..upgrade(to, 0)
+    };
+    refused(
+        agent.upgrade(&from("v2", "v1"), LONG).await,
+        ErrorCode::Refused,
+        &["'v2'", "no share"],
+    );
+    finished(agent.upgrade(&from("v1", "v2"), LONG).await.unwrap()).await;
+    let again = finished(agent.upgrade(&from("v1", "v2"), LONG).await.unwrap()).await;
+    assert_eq!(again.outcome, Outcome::Done, "a job may say it twice");
 }

@@ -1,0 +1,32 @@
+use switcher_ebpf::abi::{CLOSING_TIMEOUT_TICKS, IDLE_TIMEOUT_TICKS, PENDING_TIMEOUT_TICKS};
+
+use super::*;
+
+fn seen_at_1000(state: State) -> FlowRecord {
+    let record = FlowRecord::default();
+    record.word.store(StateWord::new(1, state).0, Relaxed);
+    record.seen_ticks.store(1_000, Relaxed);
+    record
+}
+
+#[test]
+fn a_record_past_its_time_out_is_seen_as_expired() {
+    for (state, timeout) in [
+        (State::Pending, PENDING_TIMEOUT_TICKS),
+        (State::Established, IDLE_TIMEOUT_TICKS),
+        (State::Closing, CLOSING_TIMEOUT_TICKS),
+    ] {
+        let record = seen_at_1000(state);
+        let expired = |now| view(&record, now).expect("its numbers still count").expired;
+        assert!(!expired(1_000 + timeout), "{timeout}");
+        assert!(expired(1_001 + timeout), "{timeout}");
+        assert!(!expired(999), "another CPU's tick may lie ahead");
+    }
+}
+
+#[test]
+fn a_slot_without_a_flow_is_none() {
+    for state in [State::Free, State::Claimed] {
+        assert_eq!(view(&seen_at_1000(state), 1_000), None);
+    }
+}
