@@ -13,10 +13,10 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowRecord, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS, Row, State,
-    StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowRecord, FlowSide, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS, Row,
+    State, StateWord, Word64, ticks,
 };
-use switcher_ebpf::flow::is_expired;
+use switcher_ebpf::flow::{idle_ticks, is_expired};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
@@ -384,8 +384,14 @@ fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
 fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
     let word = StateWord(record.word.load(Relaxed));
     let seen_ticks = record.seen_ticks.load(Relaxed);
-    let idle_ticks = now_ticks.wrapping_sub(seen_ticks);
-    let idle_ticks = if idle_ticks as i32 <= 0 { 0 } else { idle_ticks };
+    let idle_ticks = idle_ticks(seen_ticks, now_ticks);
+    // Its handshake is complete; only its slot is one of the ring.
+    let unpinned = record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0;
+    let word = if word.is(State::Pending) && unpinned {
+        word.with(State::Established)
+    } else {
+        word
+    };
     let state = if word.is(State::Pending) {
         FlowState::Pending
     } else if word.is(State::Established) || word.is(State::Conversing) {
