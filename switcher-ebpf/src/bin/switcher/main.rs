@@ -24,7 +24,11 @@ use crate::maps::KernelTables;
 use crate::skb::SkbPacket;
 
 /// What comes in by an interface.
+///
+/// Inlined into the entry point that the macro makes, as the other one: before Linux 6.10 a chain of calls may use 512
+/// bytes of stack in all, and each call costs 32 of them at least.
 #[classifier]
+#[inline(always)]
 pub fn switcher_ingress(ctx: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&ctx);
     let verdict = decide::ingress(&mut packet, &KernelTables);
@@ -35,6 +39,7 @@ pub fn switcher_ingress(ctx: TcContext) -> i32 {
 
 /// What leaves by an interface. Only what is rewritten here is counted here: the rest was counted where it came in.
 #[classifier]
+#[inline(always)]
 pub fn switcher_egress(ctx: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&ctx);
     let verdict = decide::egress(&mut packet, &KernelTables);

@@ -15,7 +15,10 @@ use switcher_ebpf::tables::{Image, IndexError, Tables};
 
 const SEQ: AtomicOrdering = AtomicOrdering::SeqCst;
 
-type ImageMap = Array<Row, 16, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+/// The words of a [`Row`]. Linux before 6.2 takes an inner map only if it is like this template in what the kernel looks for
+/// in a *struct* of BTF (`timer_off`); the maps that the agent makes have no BTF. So the template's value is no struct.
+type RowWords = [u64; size_of::<Row>() / 8];
+type ImageMap = Array<RowWords, 16, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
 
 #[btf_map]
 static IMAGE: ArrayOfMaps<ImageMap, 1> = ArrayOfMaps::new();
@@ -51,7 +54,8 @@ pub struct KernelImage<'a>(&'a ImageMap);
 impl Image for KernelImage<'_> {
     #[inline(always)]
     fn row(&self, index: u32) -> Option<&Row> {
-        self.0.get(index)
+        // SAFETY: a row is any 64 bytes, aligned as words are (its type derives that), and lives as long as the image.
+        self.0.get_ptr(index).map(|words| unsafe { &*words.cast::<Row>() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ways past the host's stack.
 
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
@@ -16,6 +16,7 @@ use switcher_ebpf::reason::Reason;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const ETHERNET_HEADER: usize = 14;
+const _: () = assert!(size_of::<FibLookup>().is_multiple_of(8) && align_of::<FibLookup>() <= align_of::<u64>());
 
 /// Into the namespace behind a veth. `Err`: the stack has to carry it, and why.
 #[inline(always)]
@@ -28,15 +29,21 @@ pub fn to_peer(ctx: &TcContext, ifindex: u32) -> Result<i32, Reason> {
 /// By the route to the packet's destination, with the neighbour's present address.
 #[inline(always)]
 pub fn to_route(ctx: &TcContext, client_ifindex: u32) -> Result<i32, Reason> {
-    // SAFETY: all zeroes are a valid value of this plain C struct.
-    let mut route: FibLookup = unsafe { core::mem::zeroed() };
-    load_addresses(ctx, &mut route)?;
+    let mut words = [const { MaybeUninit::<u64>::uninit() }; size_of::<FibLookup>() / 8];
+    for word in &mut words {
+        // SAFETY: our own array. Volatile, or the compiler makes one call of `memset` of it: before Linux 6.10 a call costs 32
+        // of the 512 bytes of stack, which are not left here.
+        unsafe { word.as_mut_ptr().write_volatile(0) };
+    }
+    // SAFETY: of the same size, less aligned, and all zeroes are a valid value of this plain C struct.
+    let route = unsafe { &mut *words.as_mut_ptr().cast::<FibLookup>() };
+    load_addresses(ctx, route)?;
     // SAFETY: the context and a buffer of the size that is told.
     let found = unsafe {
         route.ifindex = (*ctx.skb.skb).ifindex;
         bpf_fib_lookup(
             ctx.as_ptr(),
-            &mut route,
+            route,
             size_of::<FibLookup>() as i32,
             BPF_FIB_LOOKUP_SKIP_NEIGH as u32,
         )
@@ -45,7 +52,7 @@ pub fn to_route(ctx: &TcContext, client_ifindex: u32) -> Result<i32, Reason> {
         return Err(Reason::BypassTooBig);
     }
     if found == BPF_FIB_LKUP_RET_SUCCESS as i64 || found == BPF_FIB_LKUP_RET_NO_NEIGH as i64 {
-        return Ok(by_next_hop(&route));
+        return Ok(by_next_hop(route));
     }
     // No forwarding on this host, or a kernel without the flag: the kernel looks up the route again on that interface.
     fits(ctx, client_ifindex)?;
