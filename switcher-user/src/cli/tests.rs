@@ -68,7 +68,10 @@ fn what_is_wrong_or_comes_later_is_refused_with_exit_2() {
         ("alias put web", "--listen"),
         ("alias put web --listen 198.51.100.10:80", "/tcp"),
         ("alias put web --listen 198.51.100.10:80/sctp", "sctp"),
-        ("alias put web --listen 198.51.100.10:80/udp --udp maybe", "stay or move"),
+        (
+            "alias put web --listen 198.51.100.10:80/udp --udp maybe",
+            "stay or move",
+        ),
         (
             "alias put web --listen 198.51.100.10:80/tcp --path fast",
             "auto, bypass or stack",
