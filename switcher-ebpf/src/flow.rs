@@ -138,15 +138,6 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
     }
 }
 
-/// Puts a key into the index. One that leads nowhere any more is taken over: nobody else would ever heal it.
-#[inline(always)]
-fn put<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) -> Result<(), IndexError> {
-    match tables.index_insert(key, value) {
-        Err(IndexError::Exists) if is_stale(tables, key) => tables.index_replace(key, value),
-        done => done,
-    }
-}
-
 /// True when a key's slot was given to another flow since.
 #[inline(always)]
 fn is_stale<T: Tables>(tables: &T, key: &FlowKey) -> bool {
@@ -167,12 +158,17 @@ fn reserve_backend_key<T: Tables>(
 ) -> Result<(), Reason> {
     let value = IndexValue::new(slot, generation, true);
     let hash = hash_flow(&identity.client_key());
+    // A key that leads nowhere any more is taken over: nobody else would ever heal it. Before the loop: in it there would
+    // be more states than the verifier of Linux 6.1 looks at (a million instructions).
+    if is_stale(tables, &identity.backend_key()) {
+        tables.index_remove(&identity.backend_key());
+    }
     for attempt in 0..=SOURCE_PORT_TRIES_MAX {
         if attempt > 0 {
             let shifted = (hash.wrapping_add(attempt as u32 * 7_919)) % SOURCE_PORTS as u32;
             identity.source_port = (SOURCE_PORT_FIRST + shifted as u16).to_be();
         }
-        match put(tables, &identity.backend_key(), value) {
+        match tables.index_insert(&identity.backend_key(), value) {
             Ok(()) => return Ok(()),
             Err(IndexError::Full) => return Err(Reason::TableFailed),
             Err(IndexError::Exists) => {}
@@ -249,8 +245,13 @@ const CLAIMS_MAX: u32 = 2;
 #[inline(always)]
 fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &FlowRecord, StateWord)> {
     for _ in 0..CLAIMS_MAX {
-        let (slot, word) = choose_slot(tables, now_ticks)?;
+        let slot = choose_slot(tables, now_ticks);
         let record = tables.record(slot)?;
+        let word = StateWord(record.word.load(Relaxed));
+        let idle = idle_ticks(record.seen_ticks.load(Relaxed), now_ticks);
+        if !is_free(word, idle) && !has_ended(word, idle) {
+            return None;
+        }
         if !tables.swap_state(record, word, word.claimed_anew()) {
             continue;
         }
@@ -268,26 +269,44 @@ fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &Flo
     None
 }
 
-/// A slot that is free or expired; else one whose flow has ended.
+/// A slot that is free or expired; else one whose flow has ended; else any. The caller looks at it again: an `Option` here
+/// would be one more state at every probe to the verifier, and that of Linux 6.1 gives up at a million instructions.
 #[inline(always)]
-fn choose_slot<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, StateWord)> {
+fn choose_slot<T: Tables>(tables: &T, now_ticks: u32) -> u32 {
     // Neighbours in time are spread over the table: flows that live long and began together would otherwise be one
     // block, in which every promotion of the next round finds no slot. The factor is odd, so each slot has its turn.
     let start = tables.advance(CURSOR_ESTABLISHED, 1).wrapping_mul(SPREAD);
-    let mut ended = None;
+    let mut chosen = established_slot(start);
     for probe in 0..ESTABLISHED_PROBES_MAX {
-        let slot = PENDING_SLOTS + (start.wrapping_add(probe as u64) % ESTABLISHED_SLOTS as u64) as u32;
-        let record = tables.record(slot)?;
+        let slot = established_slot(start.wrapping_add(probe as u64));
+        let Some(record) = tables.record(slot) else { break };
         let word = StateWord(record.word.load(Relaxed));
         let idle = idle_ticks(record.seen_ticks.load(Relaxed), now_ticks);
-        if word.is(State::Free) || word.is_readable() && idle > timeout_ticks(word) {
-            return Some((slot, word));
+        if is_free(word, idle) {
+            return slot;
         }
-        if word.is(State::Closing) && idle > CLOSING_LEAST_TICKS {
-            ended = Some((slot, word));
+        if has_ended(word, idle) {
+            chosen = slot;
         }
     }
-    ended
+    chosen
+}
+
+#[inline(always)]
+const fn established_slot(place: u64) -> u32 {
+    PENDING_SLOTS + (place % ESTABLISHED_SLOTS as u64) as u32
+}
+
+/// Free, or nobody will miss it.
+#[inline(always)]
+const fn is_free(word: StateWord, idle_ticks: u32) -> bool {
+    word.is(State::Free) || word.is_readable() && idle_ticks > timeout_ticks(word)
+}
+
+/// Its flow has ended, a while ago.
+#[inline(always)]
+const fn has_ended(word: StateWord, idle_ticks: u32) -> bool {
+    word.is(State::Closing) && idle_ticks > CLOSING_LEAST_TICKS
 }
 
 /// Takes a record's keys out of the index, if they still lead to it.
