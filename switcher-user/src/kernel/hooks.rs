@@ -10,6 +10,7 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
 
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
+use super::pinned_link;
 
 /// Priority and handle of our clsact filters: fixed, so that the next agent finds and replaces them.
 const FILTER_PRIORITY: u16 = 7;
@@ -206,6 +207,8 @@ pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
             .map_err(step("listing pinned links", NEEDS_RIGHTS))?
             .flatten()
         {
+            // A link whose interface is gone cannot be detached, and need not be.
+            let _ = pinned_link::detach(&entry.path());
             fs::remove_file(entry.path()).map_err(step("removing a pinned link", SEE_REASON))?;
             removed.push(format!("link {}", entry.file_name().to_string_lossy()));
         }

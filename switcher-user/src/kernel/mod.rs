@@ -10,6 +10,7 @@ mod figures;
 mod hooks;
 mod image_map;
 mod mapped;
+mod pinned_link;
 
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;
