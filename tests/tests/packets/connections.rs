@@ -65,6 +65,7 @@ fn a_clients_fin_at_a_wrong_number_ends_nothing() {
     handshake(&mut bench);
     client(&mut bench, &from_client("FA", 900_000, 7_001));
     server(&mut bench, &from_backend("FA", 7_001, 1_001));
+    client(&mut bench, &from_client("A", 1_001, 7_002));
     assert_eq!(state(&mut bench), FlowState::Established);
 }
 
@@ -184,5 +185,19 @@ fn sequence_numbers_wrap() {
     client(&mut bench, &from_client("FA", 0, 0));
     server(&mut bench, &from_backend("FA", 0, 1));
     client(&mut bench, &from_client("A", 1, 1));
+    assert_eq!(state(&mut bench), FlowState::Closing);
+}
+
+#[test]
+fn sequence_numbers_wrap_within_the_data() {
+    let mut bench = Bench::new(&shop(1));
+    let (first, last) = (u32::MAX - 4, 5);
+    client(&mut bench, &tcp(CLIENT, LISTENER, "S").seq(first - 1));
+    server(&mut bench, &from_backend("SA", 6_999, first));
+    client(&mut bench, &from_client("A", first, 7_000));
+    client(&mut bench, &from_client("A", first, 7_000).payload(b"0123456789"));
+    client(&mut bench, &from_client("FA", last, 7_000));
+    server(&mut bench, &from_backend("FA", 7_000, last + 1));
+    client(&mut bench, &from_client("A", last + 1, 7_001));
     assert_eq!(state(&mut bench), FlowState::Closing);
 }

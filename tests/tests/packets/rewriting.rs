@@ -92,6 +92,18 @@ fn a_packet_whose_time_to_live_ends_goes_to_the_stack() {
     );
 }
 
+/// The stack's answer is to find the backend, so the reply is left as the backend sent it.
+#[test]
+fn a_reply_whose_time_to_live_ends_goes_to_the_stack_untouched() {
+    let mut bench = Bench::new(&shop(1));
+    bench.run(Hook::Ingress, &tcp(V4, "198.51.100.11:80", "S").frame());
+    let answer = tcp("10.1.0.3:80", V4, "SA").ack(1_001).ttl(1).frame();
+    assert_eq!(
+        bench.run(Hook::Ingress, &answer),
+        passed(Reason::BypassTtl, answer.clone())
+    );
+}
+
 #[test]
 fn payload_of_odd_and_even_length_keeps_its_checksum() {
     let mut bench = Bench::new(&shop(1));

@@ -53,6 +53,16 @@ async fn it_waits_for_pending_and_established_flows_and_not_for_closing_ones() {
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
 }
 
+/// A client that is just connecting is cut as surely as one that is connected.
+#[tokio::test]
+async fn it_waits_for_a_handshake_alone() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Pending, 1);
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::FlowsLeft, 4));
+    assert_eq!(receipt.drain.unwrap().pending_left, 1);
+}
+
 #[tokio::test]
 async fn flows_left_at_the_deadline_are_told() {
     let agent = Agent::with_web().await;
