@@ -1,10 +1,22 @@
 //! The kernel takes the programs. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use switcher_user::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
 use switcher_user::kernel::{Datapath, DatapathConfig, HookMode};
+
+/// The bpffs that the data path mounts: gone at the end, also when the test fails.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Datapath::detach(&self.0);
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
 
 fn plan(epoch: u64) -> ImagePlan {
     let backend = BackendPlan {
@@ -32,8 +44,9 @@ fn plan(epoch: u64) -> ImagePlan {
 #[test]
 fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
     let folder = tempfile::tempdir().unwrap();
+    let mounted = Mounted(folder.path().join("bpf"));
     let config = DatapathConfig {
-        bpffs: folder.path().join("bpf"),
+        bpffs: mounted.0.clone(),
         hooks: HookMode::Auto,
     };
     let mut first = Datapath::open(&config).unwrap();
@@ -50,8 +63,4 @@ fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
     assert!(second.reasons().unwrap().iter().all(|row| row.packets == 0));
     drop(second);
     assert!(!Datapath::detach(&config.bpffs).unwrap().is_empty());
-    std::process::Command::new("umount")
-        .arg(&config.bpffs)
-        .status()
-        .unwrap();
 }
