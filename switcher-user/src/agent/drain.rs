@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::flows::census;
+use super::flows::census_of_drain;
 use super::port::{Kernel, Shared};
 use crate::api::{FlowCounts, Progress, SCHEMA};
 use crate::kernel::KernelError;
@@ -100,7 +100,7 @@ pub(super) fn draining(order: &DrainOrder, counts: FlowCounts, left: Duration) -
 }
 
 async fn left<K: Kernel>(kernel: &Shared<K>, set_ids: &[u32]) -> Result<FlowCounts, KernelError> {
-    let census = kernel.run(|kernel| census(kernel)).await?;
+    let census = kernel.run(|kernel| census_of_drain(kernel)).await?;
     let mut sum = FlowCounts::default();
     for counts in set_ids.iter().filter_map(|id| census.get(id)) {
         sum.pending += counts.pending;

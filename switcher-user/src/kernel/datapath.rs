@@ -13,8 +13,8 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowRecord, FlowSide, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, PATH_BYPASS, Row,
-    State, StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
+    PATH_BYPASS, Row, State, StateWord, Word64, ticks,
 };
 use switcher_ebpf::flow::{idle_ticks, is_expired};
 use switcher_ebpf::reason::Reason;
@@ -412,6 +412,7 @@ fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
         backend_id: id.backend_id,
         epoch: id.epoch,
         bypass: id.path == PATH_BYPASS,
+        moves: id.flags & FlowIdentity::MOVES != 0,
         state,
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
         expired: is_expired(word, seen_ticks, now_ticks),

@@ -75,6 +75,8 @@ pub struct FlowView {
     pub epoch: u64,
     /// True: bypass; false: stack.
     pub bypass: bool,
+    /// A UDP conversation whose next datagram goes where the newest image sends it.
+    pub moves: bool,
     /// State.
     pub state: FlowState,
     /// Time since its last packet.

@@ -9,7 +9,7 @@ use super::Switch;
 use super::accounts::Accounts;
 use super::quiet::QuietTimes;
 use super::stage::{KEPT_ALIVE, SAMPLE, TRANSFER_BYTES};
-use crate::traffic::{KeptReport, LoadReport, SampleReport, TransferReport};
+use crate::traffic::{KeptReport, LoadReport, Ping, SampleReport, TransferReport};
 
 /// Half of the connections, give or take this many points.
 const SHARE_POINTS: f64 = 2.0;
@@ -30,6 +30,7 @@ pub struct Check {
 /// All that is judged.
 pub(super) struct Findings<'a> {
     pub load: &'a LoadReport,
+    pub pings: &'a [Ping],
     pub share: &'a SampleReport,
     pub quiet: &'a QuietTimes,
     pub switches: &'a [Switch],
@@ -48,7 +49,9 @@ pub(super) fn judge(findings: &Findings<'_>) -> Vec<Check> {
         transfer("the upload is whole", findings.load.upload.as_ref(), findings),
         transfer("the download is whole", findings.load.download.as_ref(), findings),
         share(findings.share),
+        pings_answered(findings.pings),
         final_switches(findings),
+        final_for_pings(findings),
         exit_codes(findings),
         drained(findings.drained),
         quiet(findings.quiet),
@@ -197,6 +200,40 @@ fn share(share: &SampleReport) -> Check {
         share.failures.values().sum::<u64>()
     );
     check("50/50 is 50/50", ok, detail)
+}
+
+fn pings_answered(pings: &[Ping]) -> Check {
+    let lost = pings.iter().filter(|ping| ping.answer.is_none()).count();
+    let fresh = pings.iter().filter(|ping| ping.fresh).count();
+    let ok = lost == 0 && fresh > 0 && fresh < pings.len();
+    let detail = format!(
+        "{} pings, {fresh} of them on new conversations; lost {lost}",
+        pings.len()
+    );
+    check("every UDP ping is answered", ok, detail)
+}
+
+/// Pings sent between the return of a command and the next one.
+fn after<'a>(findings: &'a Findings<'_>, number: usize) -> impl Iterator<Item = &'a Ping> {
+    let from_us = findings.switches[number].ended_us;
+    let next = findings.switches.get(number + 1);
+    let until_us = next.map_or(u64::MAX, |next| next.began_us);
+    let pings = findings.pings.iter();
+    pings.filter(move |ping| (from_us..until_us).contains(&ping.sent_us))
+}
+
+/// With `udp: move` the next datagram goes by the new split, on new conversations and on long ones.
+fn final_for_pings(findings: &Findings<'_>) -> Check {
+    let (mut all, mut wrong) = (0_usize, 0_usize);
+    for (number, switch) in findings.switches.iter().enumerate() {
+        for ping in after(findings, number) {
+            all += 1;
+            let is_wrong = |version: &String| !switch.serving.contains(&version.as_str());
+            wrong += usize::from(ping.answer.as_ref().is_some_and(is_wrong));
+        }
+    }
+    let detail = format!("{all} pings sent after a command returned, {wrong} answered by a version without a share");
+    check("a switch is final for UDP too", wrong == 0 && all > 0, detail)
 }
 
 /// No SYN reaches a version without a share once the command has returned.

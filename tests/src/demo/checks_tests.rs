@@ -10,6 +10,7 @@ use crate::traffic::AnswerRun;
 /// A run with one request on each kept-alive connection before the first switch and after the last.
 struct Sound {
     load: LoadReport,
+    pings: Vec<Ping>,
     share: SampleReport,
     quiet: QuietTimes,
     switches: Vec<Switch>,
@@ -53,6 +54,18 @@ fn sound_share() -> SampleReport {
         answers: [("v1".to_owned(), half), ("v2".to_owned(), half)].into(),
         ..SampleReport::default()
     }
+}
+
+/// One on a new and one on a long conversation before the first switch and after each.
+fn sound_pings() -> Vec<Ping> {
+    let ping = |(sent_us, version): (u64, &str), fresh| Ping {
+        sent_us,
+        fresh,
+        answer: Some(version.to_owned()),
+    };
+    let times = [(50, "v1"), (150, "v1"), (250, "v2"), (350, "v1")];
+    let both = |at| [ping(at, true), ping(at, false)];
+    times.into_iter().flat_map(both).collect()
 }
 
 fn sound() -> Sound {
@@ -101,6 +114,7 @@ fn sound() -> Sound {
     };
     Sound {
         load,
+        pings: sound_pings(),
         share,
         quiet: QuietTimes {
             upgrades: 20,
@@ -127,6 +141,7 @@ fn sound() -> Sound {
 fn failing(run: &Sound) -> Vec<&'static str> {
     let checks = judge(&Findings {
         load: &run.load,
+        pings: &run.pings,
         share: &run.share,
         quiet: &run.quiet,
         switches: &run.switches,
@@ -219,6 +234,14 @@ const FAULTS: &[(&str, Fault)] = &[
     }),
     ("a switch is final when the command returns", |run| {
         run.accounts.syns[0] = 0
+    }),
+    ("every UDP ping is answered", |run| run.pings[4].answer = None),
+    ("every UDP ping is answered", |run| run.pings.retain(|ping| !ping.fresh)),
+    ("a switch is final for UDP too", |run| {
+        run.pings[4].answer = Some("v1".to_owned())
+    }),
+    ("a switch is final for UDP too", |run| {
+        run.pings[5].answer = Some("v1".to_owned())
     }),
     ("exit codes say what is left", |run| run.switches[1].exit_code = 0),
     ("exit codes say what is left", |run| {

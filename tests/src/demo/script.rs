@@ -47,9 +47,10 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
     let load = stage.load(options, 15 + u64::from(options.cutovers))?;
     console.line(format!(
         "Load: {} requests/s over IPv4 and IPv6, half on new connections, half on {KEPT_ALIVE} kept-alive ones; \
-         50 MB up and 50 MB down in flight.",
+         50 MB up and 50 MB down in flight; UDP pings on new and on long conversations.",
         options.rate
     ));
+    let pings = stage.pings()?;
     let mut run = Run {
         stage,
         console,
@@ -61,6 +62,7 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
     interrupt::sleep(WATCH)?;
     run.console.line("");
     run.console.line("The load ends; both transfers finish at full speed.");
+    let pings = pings.stop()?;
     let report = run.load.stop()?;
     let mut switches = run.switches;
     let drained = drained(stage, console)?;
@@ -68,6 +70,7 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
     let accounts = Accounts::new(evidence, &mut switches)?;
     let checks = checks::judge(&checks::Findings {
         load: &report,
+        pings: &pings,
         share: &share,
         quiet: &quiet,
         switches: &switches,

@@ -8,7 +8,7 @@ use crate::binaries;
 use crate::lab::{
     Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, LISTENER_V4, LISTENER_V6, Lab, Nginx, RST_FILTER, SYN_FILTER,
 };
-use crate::traffic::{Generator, LoadPlan, Plan, SamplePlan, Sources, TransferPlan, Work};
+use crate::traffic::{Echo, Generator, LoadPlan, Pings, Plan, SamplePlan, Sources, TransferPlan, Work};
 
 /// Kept-alive connections, opened before the first switch.
 pub(super) const KEPT_ALIVE: usize = 64;
@@ -20,6 +20,8 @@ pub(super) const UPLOAD_SEED: u64 = 0x75_70;
 pub(super) const DOWNLOAD_SEED: u64 = 0x64_6f_77_6e;
 /// New connections that a share is measured over.
 pub(super) const SAMPLE: u32 = 10_000;
+/// Both versions answer UDP on the port of their TCP, as a web server does for HTTP/3.
+const ECHO_PORT: u16 = 8080;
 /// The load ends by itself after this, should nobody stop it.
 const LOAD_SECONDS_MAX: u32 = 1800;
 
@@ -28,6 +30,7 @@ pub(super) struct Stage {
     pub agent: Agent,
     pub v1: Nginx,
     pub v2: Nginx,
+    _echoes: [Echo; 2],
     pub lab: Lab,
 }
 
@@ -48,13 +51,23 @@ impl Stage {
         let v1 = Nginx::start(&lab, lab.v1(), "v1")?;
         let v2 = Nginx::start(&lab, lab.v2(), "v2")?;
         v1.publish("big", TRANSFER_BYTES, DOWNLOAD_SEED)?;
+        let echoes = [
+            Echo::start(lab.v1(), "v1", ECHO_PORT)?,
+            Echo::start(lab.v2(), "v2", ECHO_PORT)?,
+        ];
         let agent = Agent::start(&lab)?;
         console.line(format!(
             "Lab swt-{}: namespaces client, host, v1, v2; nginx as v1 and as v2; the agent on host, path {}.",
             lab.id(),
             options.path
         ));
-        Ok(Self { agent, v1, v2, lab })
+        Ok(Self {
+            agent,
+            v1,
+            v2,
+            _echoes: echoes,
+            lab,
+        })
     }
 
     pub fn capture(&self) -> Result<Captures> {
@@ -81,6 +94,11 @@ impl Stage {
             download: Some(transfer("/files/big", DOWNLOAD_SEED)),
         });
         Generator::load(&self.lab, &plan("load", work)?)
+    }
+
+    /// Starts the UDP pings.
+    pub fn pings(&self) -> Result<Pings> {
+        Pings::start(self.lab.client(), &[LISTENER_V4.parse()?, LISTENER_V6.parse()?])
     }
 
     /// Measures who answers new connections.

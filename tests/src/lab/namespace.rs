@@ -1,10 +1,13 @@
 //! One network namespace by its name under `/run/netns`.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
 use super::process::{Outcome, guarded, run};
@@ -57,6 +60,22 @@ impl Namespace {
         let mut command = self.command(program.as_ref());
         command.args(arguments.iter().map(AsRef::as_ref));
         run(&mut command, RUN_LIMIT)
+    }
+
+    /// Does the work inside it, on a thread of its own: sockets that the work opens belong to it.
+    ///
+    /// # Errors
+    /// If the namespace is gone; if it cannot be entered, the work is not done and the thread's result says so.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let path = format!("/run/netns/{}", self.name);
+        let namespace = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        Ok(thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {path}"))?;
+            work()
+        }))
     }
 }
 

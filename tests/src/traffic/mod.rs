@@ -5,6 +5,7 @@
 //! [`Plan`] and hands back a [`Report`].
 
 mod control;
+mod echo;
 mod failure;
 mod generate;
 mod http;
@@ -12,6 +13,7 @@ mod kept;
 mod ledger;
 mod load;
 pub mod pattern;
+mod pings;
 mod plan;
 mod report;
 mod sample;
@@ -19,8 +21,10 @@ mod sources;
 mod transfer;
 
 pub use control::Generator;
+pub use echo::Echo;
 pub use failure::Failure;
 pub use generate::generate;
+pub use pings::{Ping, Pings};
 pub use plan::{LoadPlan, Plan, SamplePlan, Sources, TransferPlan, Work};
 pub use report::{
     AnswerRun, Bucket, Event, KeptReport, LatencyReport, LoadReport, Report, SampleReport, TransferReport,

@@ -2,73 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use switcher_tests::lab::Namespace;
+use switcher_tests::traffic::Echo;
 
 use crate::ground::Ground;
 
 const REPLY_LIMIT: Duration = Duration::from_secs(2);
 
-/// Runs in a namespace, on a thread of its own.
-fn inside<T: Send + 'static>(space: &Namespace, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let path = format!("/run/netns/{}", space.name());
-    std::thread::spawn(move || {
-        let namespace = std::fs::File::open(path).unwrap();
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        work()
-    })
-}
-
-/// Answers each datagram with its own name and what it got.
-struct Echo {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Echo {
-    fn start(space: &Namespace, name: &'static str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        // One socket for both families.
-        let flag = Arc::clone(&stop);
-        let threads = vec![inside(space, move || {
-            echo(&UdpSocket::bind("[::]:5353").unwrap(), name, &flag);
-        })];
-        Self { stop, threads }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn echo(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let mut buffer = [0; 2_048];
-    while !stop.load(Relaxed) {
-        if let Ok((size, from)) = socket.recv_from(&mut buffer) {
-            let answer = [name.as_bytes(), b" ", &buffer[..size]].concat();
-            let _ = socket.send_to(&answer, from);
-        }
-    }
-}
-
 /// Who answered each of `count` pings of one conversation.
-fn ping(space: &Namespace, to: &str, count: usize, pause: Duration) -> JoinHandle<Vec<String>> {
+fn ping(space: &Namespace, to: &str, count: usize, pause: Duration) -> JoinHandle<anyhow::Result<Vec<String>>> {
     let to: SocketAddr = to.parse().unwrap();
-    inside(space, move || {
+    let pings = move || {
         let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
         socket.set_read_timeout(Some(REPLY_LIMIT)).unwrap();
         socket.connect(to).unwrap();
-        (0..count)
+        let answers = (0..count)
             .map(|number| {
                 std::thread::sleep(pause);
                 socket.send(format!("ping {number}").as_bytes()).unwrap();
@@ -81,8 +32,10 @@ fn ping(space: &Namespace, to: &str, count: usize, pause: Duration) -> JoinHandl
                 assert_eq!(rest, format!("ping {number}"));
                 name.to_owned()
             })
-            .collect()
-    })
+            .collect();
+        Ok(answers)
+    };
+    space.spawn(pings).unwrap()
 }
 
 fn stack(path: &str, policy: &str) -> String {
@@ -104,9 +57,8 @@ aliases:
 
 fn pings_across_an_upgrade(path: &str, policy: &str) {
     let ground = Ground::bare();
-    let _v1 = Echo::start(ground.lab.v1(), "v1");
-    let _v2 = Echo::start(ground.lab.v2(), "v2");
-    std::thread::sleep(Duration::from_millis(200));
+    let _v1 = Echo::start(ground.lab.v1(), "v1", 5353).unwrap();
+    let _v2 = Echo::start(ground.lab.v2(), "v2", 5353).unwrap();
     ground.apply(&stack(path, policy)).expect_code(&[0]).unwrap();
     let listeners = ["198.51.100.20:53", "[2001:db8::20]:53"];
     let long: Vec<_> = (0..8)
@@ -118,11 +70,14 @@ fn pings_across_an_upgrade(path: &str, policy: &str) {
         .expect_code(&[0, 4])
         .unwrap();
     for listener in listeners {
-        let new = ping(ground.lab.client(), listener, 3, Duration::ZERO).join().unwrap();
+        let new = ping(ground.lab.client(), listener, 3, Duration::ZERO)
+            .join()
+            .unwrap()
+            .unwrap();
         assert_eq!(new, ["v2", "v2", "v2"], "a new conversation after the command returned");
     }
     for conversation in long {
-        let answers = conversation.join().expect("no ping is lost");
+        let answers = conversation.join().expect("no ping is lost").unwrap();
         assert_eq!((answers.len(), answers[0].as_str()), (300, "v1"));
         let who: BTreeSet<_> = answers.iter().map(String::as_str).collect();
         match policy {

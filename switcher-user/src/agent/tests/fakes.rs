@@ -46,8 +46,23 @@ impl Fake {
 
     /// Adds flow records of a set.
     pub(super) fn add_flows(&self, set_id: u32, state: FlowState, count: usize) {
-        let any: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let flow = Self::flow(set_id, state);
+        self.state().flows.extend(std::iter::repeat_n(flow, count));
+    }
+
+    /// Adds a UDP conversation that a switch moves.
+    pub(super) fn add_conversation(&self, set_id: u32, idle: Duration) {
         let flow = FlowView {
+            moves: true,
+            idle,
+            ..Self::flow(set_id, FlowState::Established)
+        };
+        self.state().flows.push(flow);
+    }
+
+    fn flow(set_id: u32, state: FlowState) -> FlowView {
+        let any: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        FlowView {
             client: any,
             listener: any,
             backend: any,
@@ -56,11 +71,11 @@ impl Fake {
             backend_id: 1,
             epoch: 1,
             bypass: true,
+            moves: false,
             state,
             idle: Duration::ZERO,
             expired: false,
-        };
-        self.state().flows.extend(std::iter::repeat_n(flow, count));
+        }
     }
 }
 

@@ -53,6 +53,19 @@ async fn it_waits_for_pending_and_established_flows_and_not_for_closing_ones() {
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
 }
 
+/// Its next datagram goes to the new set, so nobody needs the old one for it; but an answer may be on its way.
+#[tokio::test]
+async fn it_waits_for_answers_of_conversations_that_move_and_not_for_their_time_out() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_conversation(V1, Duration::from_secs(3));
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!(receipt.outcome, Outcome::Done);
+    let agent = Agent::with_web().await;
+    agent.kernel.add_conversation(V1, Duration::from_secs(1));
+    let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    assert_eq!(receipt.drain.unwrap().established_left, 1);
+}
+
 /// A client that is just connecting is cut as surely as one that is connected.
 #[tokio::test]
 async fn it_waits_for_a_handshake_alone() {

@@ -1,0 +1,124 @@
+//! UDP pings, each answered or counted as lost. Nothing is sent again.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::clock::unix_us;
+use crate::lab::Namespace;
+
+/// A ping that is not answered within this is lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// The pause between two pings of one thread.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Pings of one thread end by themselves after this many.
+const PINGS_MAX: u64 = 1_000_000;
+
+/// What became of one ping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// When it was sent, microseconds since 1970.
+    pub sent_us: u64,
+    /// On a socket of its own, so a new conversation; else one of a long conversation.
+    pub fresh: bool,
+    /// Who answered; `None`: nobody, it is lost.
+    pub answer: Option<String>,
+}
+
+/// Pings on their way: for each target one long conversation, and new ones all the time.
+#[derive(Debug)]
+pub struct Pings {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<Vec<Ping>>>>,
+}
+
+impl Pings {
+    /// Starts them in a namespace.
+    ///
+    /// # Errors
+    /// If the namespace is gone.
+    pub fn start(space: &Namespace, targets: &[SocketAddr]) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut pings = Self {
+            stop,
+            threads: Vec::new(),
+        };
+        for target in targets.iter().copied() {
+            for fresh in [false, true] {
+                let stop = Arc::clone(&pings.stop);
+                pings.threads.push(space.spawn(move || run(target, fresh, &stop))?);
+            }
+        }
+        Ok(pings)
+    }
+
+    /// Ends them and tells what became of each.
+    ///
+    /// # Errors
+    /// If a socket failed.
+    pub fn stop(mut self) -> Result<Vec<Ping>> {
+        self.stop.store(true, Relaxed);
+        let mut all = Vec::new();
+        for thread in std::mem::take(&mut self.threads) {
+            all.extend(thread.join().map_err(|_| anyhow!("a thread of pings died"))??);
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Pings {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+fn run(target: SocketAddr, fresh: bool, stop: &AtomicBool) -> Result<Vec<Ping>> {
+    let mut socket = open(target)?;
+    let mut pings = Vec::new();
+    for number in 0..PINGS_MAX {
+        if stop.load(Relaxed) {
+            break;
+        }
+        if fresh {
+            socket = open(target)?;
+        }
+        let sent_us = unix_us();
+        let answer = ping(&socket, number)?;
+        pings.push(Ping { sent_us, fresh, answer });
+        std::thread::sleep(PAUSE);
+    }
+    Ok(pings)
+}
+
+fn open(target: SocketAddr) -> Result<UdpSocket> {
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).context("cannot open a socket for pings")?;
+    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+    socket
+        .connect(target)
+        .with_context(|| format!("cannot ping {target}"))?;
+    Ok(socket)
+}
+
+/// Who answered. A refusal (ICMP) is no answer either.
+fn ping(socket: &UdpSocket, number: u64) -> Result<Option<String>> {
+    let text = format!("ping {number}");
+    if socket.send(text.as_bytes()).is_err() {
+        return Ok(None);
+    }
+    let mut buffer = [0; 2_048];
+    let Ok(size) = socket.recv(&mut buffer) else {
+        return Ok(None);
+    };
+    let answer = String::from_utf8_lossy(&buffer[..size]).into_owned();
+    let (name, rest) = answer.split_once(' ').context("the echo answers with its name")?;
+    anyhow::ensure!(rest == text, "{text:?} was answered with {rest:?}");
+    Ok(Some(name.to_owned()))
+}
