@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod image;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;

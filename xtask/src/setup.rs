@@ -61,6 +61,7 @@ const NEEDS: &[Need] = &[
     Need { what: "tcpdump", packages: &["tcpdump"], present: || on_path("tcpdump"), scope: Scope::All },
     Need { what: "sysctl", packages: &["procps"], present: || on_path("sysctl"), scope: Scope::All },
     Need { what: "nsenter", packages: &["util-linux"], present: || on_path("nsenter"), scope: Scope::All },
+    Need { what: "prometheus and promtool", packages: &["prometheus"], present: || on_path("promtool"), scope: Scope::All },
     Need { what: "curl", packages: &["curl"], present: || on_path("curl"), scope: Scope::All },
     Need { what: "git", packages: &["git"], present: || on_path("git"), scope: Scope::All },
 ];
@@ -136,10 +137,13 @@ fn install(missing: &[&Need]) -> Result<()> {
 fn install_packages(repo: &Repo, packages: &[&str]) -> Result<()> {
     // Package lists of a new machine are stale, and a package is then not found.
     apt(repo, "the package lists, about 10 s", &["update"])?;
-    if packages.contains(&"nginx-light") && Path::new("/run/systemd/system").exists() {
-        eprintln!(
-            "Debian starts nginx once it is installed; the lab needs its program only: `systemctl disable --now nginx`."
-        );
+    for (package, service) in [("nginx-light", "nginx"), ("prometheus", "prometheus")] {
+        if packages.contains(&package) && Path::new("/run/systemd/system").exists() {
+            eprintln!(
+                "Debian starts {service} once it is installed; the lab needs its program only: \
+                 `systemctl disable --now {service}`."
+            );
+        }
     }
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend_from_slice(packages);

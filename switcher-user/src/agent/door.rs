@@ -57,11 +57,12 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.save(Arc::clone(&next)).await?;
         match self.flip(resolved).await {
             Ok(flip) => {
+                self.note_switched(&next, &flip);
                 self.desired = next;
                 Ok(Landed {
                     epoch_before,
                     epoch: self.epoch,
-                    flip: flip_time(flip),
+                    flip,
                 })
             }
             Err(error) => Err(self.take_back(error).await),
@@ -130,13 +131,26 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// Installs an image.
-    pub(super) async fn flip(&mut self, resolved: Resolved) -> Result<Flip, KernelError> {
+    pub(super) async fn flip(&mut self, resolved: Resolved) -> Result<FlipTime, KernelError> {
         let resolved = Arc::new(resolved);
         let plan = Arc::clone(&resolved);
         let flip = self.kernel.run(move |kernel| kernel.flip(&plan.image)).await?;
         self.epoch = flip.epoch;
         self.resolved = resolved;
+        let flip = flip_time(flip);
+        self.last_flip = Some(flip.clone());
         Ok(flip)
+    }
+
+    /// Notes the flip at the aliases whose split it changed.
+    fn note_switched(&mut self, next: &Desired, flip: &FlipTime) {
+        self.switched.retain(|name, _| next.aliases.contains_key(name));
+        for (name, alias) in &next.aliases {
+            let before = self.desired.aliases.get(name).map(|before| &before.split);
+            if before != Some(&alias.split) {
+                self.switched.insert(name.clone(), flip.clone());
+            }
+        }
     }
 
     /// The host was just looked at, and the image says what was seen.

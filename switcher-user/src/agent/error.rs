@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::api::{ApiError, BindError, ErrorCode, SCHEMA};
 use crate::kernel::KernelError;
+use crate::metrics::MetricsError;
 use crate::net::NetError;
 use crate::plan::Refusal;
 use crate::store::StoreError;
@@ -19,6 +20,9 @@ pub enum AgentError {
     /// The socket.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The metrics' socket.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),

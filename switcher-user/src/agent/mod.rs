@@ -16,6 +16,7 @@ mod start;
 mod status;
 mod tick;
 mod upgrade;
+mod wall;
 
 pub use error::AgentError;
 pub(crate) use pins::PinsLock;

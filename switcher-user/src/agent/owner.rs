@@ -1,6 +1,6 @@
 //! The one task that owns the state.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,10 @@ use super::disk::Disk;
 use super::drain::DrainEnd;
 use super::port::{Host, Kernel, Shared};
 use super::upgrade::Running;
+use super::wall::WallClock;
 use crate::api::Envelope;
 use crate::kernel::Role;
+use crate::model::{AliasName, FlipTime};
 use crate::net::Observed;
 use crate::plan::{Desired, Resolved};
 
@@ -52,6 +54,11 @@ pub(super) struct Owner<K, H> {
     pub(super) attached: HashSet<(u32, String, Role)>,
     /// Epoch of the image that the kernel reads; no larger one was ever used.
     pub(super) epoch: u64,
+    /// The last change of images, whatever it was for.
+    pub(super) last_flip: Option<FlipTime>,
+    /// The last change of each alias's split.
+    pub(super) switched: BTreeMap<AliasName, FlipTime>,
+    pub(super) wall: Arc<WallClock>,
     /// Upgrades that drain.
     pub(super) running: Vec<Running>,
     pub(super) drains: JoinSet<DrainEnd>,

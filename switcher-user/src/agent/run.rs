@@ -1,5 +1,6 @@
 //! The agent as a process: what it opens, in which order, and when it ends.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::pins::PinsLock;
 use super::port::PinnedDatapath;
 use crate::api::Server;
 use crate::kernel::{Datapath, DatapathConfig, HookMode};
+use crate::metrics::MetricsServer;
 use crate::net::Observer;
 use crate::store::Store;
 
@@ -34,6 +36,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Where clients come in; empty: the interfaces of the default routes.
     pub interfaces: Vec<String>,
+    /// Where Prometheus finds the metrics; none: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs until SIGTERM, SIGINT or `detach`. The data path stays, except after `detach`.
@@ -47,6 +51,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let store = blocking(move || Store::open(&state_dir)).await??;
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
+    let metrics = bind_metrics(&options).await?;
     let observer = Observer::new()?;
     let bpffs = options.bpffs.clone();
     blocking(move || Datapath::prepare(&bpffs)).await??;
@@ -62,6 +67,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (stop_serving, serve_until) = oneshot::channel();
     let (stop_owner, own_until) = oneshot::channel();
     tracing::info!("ready: serving {}, {}", options.socket.display(), owner.summary());
+    let scraping = metrics.map(|metrics| tokio::spawn(metrics.serve(commands.clone())));
     let mut serving = tokio::spawn(server.serve(commands, serve_until));
     let mut owning = tokio::spawn(owner.run(inbox, own_until));
     let ended = tokio::select! {
@@ -76,6 +82,9 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     };
     // Whoever ended it may be gone already.
     let _ = stop_owner.send(());
+    if let Some(scraping) = scraping {
+        scraping.abort();
+    }
     finish(&mut owning, LAST_CHANGE).await;
     let _ = stop_serving.send(());
     finish(&mut serving, GOODBYE).await;
@@ -89,6 +98,18 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         Left::Nothing => tracing::info!("ended; the data path was detached"),
     }
     Ok(())
+}
+
+/// Before anything of the host is changed: an address that cannot be had ends the start.
+async fn bind_metrics(options: &Options) -> Result<Option<MetricsServer>, AgentError> {
+    let Some(address) = options.metrics_listen else {
+        return Ok(None);
+    };
+    let server = MetricsServer::bind(address).await?;
+    if let Ok(address) = server.address() {
+        tracing::info!("metrics at http://{address}/metrics");
+    }
+    Ok(Some(server))
 }
 
 async fn open(options: &Options) -> Result<Datapath, AgentError> {

@@ -10,6 +10,7 @@ use super::AgentError;
 use super::disk::Disk;
 use super::owner::{Owner, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
+use super::wall::{self, WallClock};
 use crate::net::Observed;
 use crate::plan::{Desired, Resolved, Touched};
 use crate::store::Store;
@@ -32,6 +33,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
         keep_first(&store, &desired)?;
+        let switched = wall::switched_before(&store, desired.aliases.keys());
         let mut owner = Self {
             kernel: Shared::new(kernel),
             host,
@@ -42,6 +44,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             edges,
             attached: HashSet::new(),
             epoch,
+            last_flip: None,
+            switched,
+            wall: Arc::new(WallClock::default()),
             running: Vec::new(),
             drains: JoinSet::new(),
             status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),

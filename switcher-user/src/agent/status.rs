@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 use super::flows::{Census, census, to_figures};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
+use super::wall::WallClock;
 use crate::api::{
     AliasStatus, ApiError, AttachedStatus, BackendStatus, ErrorCode, FlowCounts, FlowTable, ReasonStatus, Reply,
     SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
 use crate::kernel::{KernelError, Role};
-use crate::model::{AliasName, SetFigures, SetName};
+use crate::model::{AliasName, FlipTime, SetFigures, SetName};
 use crate::net::Observed;
 use crate::plan::{Alias, BackendChoice, Desired, HASH_SPACE, Resolved};
 
@@ -26,6 +27,9 @@ struct Known {
     running: BTreeMap<AliasName, String>,
     only: Option<AliasName>,
     epoch: u64,
+    last_flip: Option<FlipTime>,
+    switched: BTreeMap<AliasName, FlipTime>,
+    wall: Arc<WallClock>,
 }
 
 /// What the kernel says.
@@ -61,6 +65,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             running: running.collect(),
             only,
             epoch: self.epoch,
+            last_flip: self.last_flip.clone(),
+            switched: self.switched.clone(),
+            wall: Arc::clone(&self.wall),
         };
         let kernel = self.kernel.clone();
         tokio::spawn(async move {
@@ -109,6 +116,8 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         epoch: known.epoch,
+        last_flip: known.last_flip.clone(),
+        clock: known.wall.read(),
         attached: seen.attached.clone(),
         firewall: known
             .observed
@@ -158,6 +167,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         listen: alias.listen.clone(),
         path: alias.path,
         running: known.running.get(name).cloned(),
+        switched: known.switched.get(name).cloned(),
         split: alias.split.weights.clone(),
         previous: alias.previous.as_ref().map(|split| split.weights.clone()),
         sets: sets.collect(),

@@ -19,7 +19,8 @@ pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;
 pub use server::{BindError, Server};
 pub use status::{
-    AliasStatus, AttachedStatus, BackendStatus, FlowCounts, FlowTable, ReasonStatus, SetStatus, StatusDocument,
+    AliasStatus, AttachedStatus, BackendStatus, ClockReading, FlowCounts, FlowTable, ReasonStatus, SetStatus,
+    StatusDocument,
 };
 
 /// Version of all documents.

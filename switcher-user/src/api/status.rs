@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetFigures, SetName, StackName};
+use crate::model::{AliasName, BackendAddress, FlipTime, Listener, PathPolicy, SetFigures, SetName, StackName};
 
 /// Everything there is to see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,12 @@ pub struct StatusDocument {
     pub pid: u32,
     /// Epoch of the image that the kernel reads.
     pub epoch: u64,
+    /// When the kernel last changed images; none: not under this agent.
+    #[serde(default)]
+    pub last_flip: Option<FlipTime>,
+    /// The clocks when the figures were read.
+    #[serde(default)]
+    pub clock: ClockReading,
     /// Where programs are attached.
     pub attached: Vec<AttachedStatus>,
     /// Rules that `auto` does not walk past, as sentences.
@@ -31,6 +37,26 @@ pub struct StatusDocument {
     pub aliases: Vec<AliasStatus>,
     /// Why packets were passed, rewritten or dropped.
     pub reasons: Vec<ReasonStatus>,
+}
+
+/// What two clocks said at one moment. Differences between two times of one document are exact; the wall clock may be
+/// off by up to 50 ms, so that it does not jump from document to document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// Nanoseconds of CLOCK_MONOTONIC, the clock of all `_ns`.
+    pub monotonic_ns: u64,
+    /// Nanoseconds since 1970, UTC.
+    pub unix_ns: u64,
+}
+
+impl ClockReading {
+    /// A time of CLOCK_MONOTONIC as seconds since 1970.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn unix_seconds(&self, monotonic_ns: u64) -> f64 {
+        let ns = self.unix_ns.wrapping_sub(self.monotonic_ns).wrapping_add(monotonic_ns);
+        ns as f64 / 1e9
+    }
 }
 
 /// One interface with programs.
@@ -87,6 +113,9 @@ pub struct AliasStatus {
     pub running: Option<String>,
     /// Weights now.
     pub split: BTreeMap<SetName, u32>,
+    /// When the last change of the split was final; none: not known to this agent.
+    #[serde(default)]
+    pub switched: Option<FlipTime>,
     /// Weights that `rollback` restores.
     pub previous: Option<BTreeMap<SetName, u32>>,
     /// The sets by name.

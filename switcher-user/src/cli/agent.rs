@@ -1,6 +1,7 @@
 //! `switcher agent`.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -31,6 +32,14 @@ pub(super) struct Args {
     /// An interface where clients come in; again for more [default: those of the default routes].
     #[arg(long = "interface", value_name = "IF")]
     interfaces: Vec<String>,
+    /// Where Prometheus finds metrics, at /metrics; whoever reaches it may read them.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    metrics_listen: Option<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is no address and port; write it as 127.0.0.1:9740 or [::1]:9740"))
 }
 
 /// Runs the agent until it is told to stop.
@@ -47,6 +56,7 @@ pub(super) fn run(args: Args) -> End {
         bpffs: args.bpffs,
         socket: args.socket,
         interfaces: args.interfaces,
+        metrics_listen: args.metrics_listen,
     };
     let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()

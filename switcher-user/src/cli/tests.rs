@@ -24,6 +24,8 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 fn the_contracts_lines_are_taken() {
     let lines = [
         "agent --state-dir /a --bpffs /b --socket /c --interface eth0 --interface eth1",
+        "agent --metrics-listen 127.0.0.1:9740",
+        "agent --metrics-listen [::1]:0",
         "apply -f - --dry-run --prune --timeout 10s",
         "alias put web --listen 198.51.100.10:80/tcp --listen [2001:db8::10]:80/tcp --path stack",
         "alias put web --listen 198.51.100.10:80/tcp [2001:db8::10]:80/tcp",
@@ -55,7 +57,8 @@ fn what_is_wrong_or_comes_later_is_refused_with_exit_2() {
         ("upgrade web", "--to"),
         ("upgrade web --to v2 --drain-timeout soon", "30s"),
         ("agent --hook tc", "--hook"),
-        ("agent --metrics-listen 127.0.0.1:1", "--metrics-listen"),
+        ("agent --metrics-listen 127.0.0.1", "127.0.0.1:9740"),
+        ("agent --metrics-listen localhost:9740", "127.0.0.1:9740"),
         ("confirm web", "confirm"),
         ("hold web", "hold"),
         ("status --watch", "--watch"),

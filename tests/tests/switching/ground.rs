@@ -36,10 +36,15 @@ pub struct Ground {
 impl Ground {
     /// Everything up, nothing applied.
     pub fn bare() -> Self {
+        Self::bare_with(&[])
+    }
+
+    /// The same, with more arguments for the agent.
+    pub fn bare_with(arguments: &[&str]) -> Self {
         let lab = Lab::new().expect("a lab (root is needed)");
         let v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
         let v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
-        let agent = Agent::start(&lab).unwrap();
+        let agent = Agent::start_with(&lab, arguments).unwrap();
         Self {
             agent,
             v1,

@@ -1,0 +1,104 @@
+//! A status document as the text of a scrape.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Format;
+use super::families;
+use crate::api::StatusDocument;
+
+/// Labels of one sample: names and values.
+pub(super) type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
+
+/// Renders a snapshot.
+///
+/// # Errors
+/// None that a `String` could raise; the signature is the encoder's.
+pub fn render(status: StatusDocument, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot(status)));
+    let mut page = String::new();
+    match format {
+        Format::OpenMetrics => text::encode(&mut page, &registry)?,
+        Format::Classic => prometheus_text::encode(&mut page, &registry)?,
+    }
+    Ok(page)
+}
+
+#[derive(Debug)]
+struct Snapshot(StatusDocument);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        families::write(&mut Writer(&mut encoder), &self.0)
+    }
+}
+
+/// What a family is called, and what it says. A counter's name has no `_total`, and a name with a unit lacks it: both
+/// are appended.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) name: &'static str,
+    pub(super) unit: Option<Unit>,
+    pub(super) help: &'static str,
+}
+
+/// Writes family after family.
+pub(super) struct Writer<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+impl Writer<'_, '_> {
+    /// One sample, 1, that says something by its labels.
+    pub(super) fn info(&mut self, about: &About, labels: &impl EncodeLabelSet) -> fmt::Result {
+        self.0
+            .encode_descriptor(about.name, about.help, about.unit.as_ref(), MetricType::Info)?
+            .encode_info(labels)
+    }
+
+    /// Values that go up and down. A family without samples is left out.
+    pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        about: &About,
+        samples: impl Iterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let unit = about.unit.as_ref();
+        let mut encoder = self
+            .0
+            .encode_descriptor(about.name, about.help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Values that only rise. A family without samples is left out.
+    pub(super) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        about: &About,
+        samples: impl Iterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let unit = about.unit.as_ref();
+        let mut encoder = self
+            .0
+            .encode_descriptor(about.name, about.help, unit, MetricType::Counter)?;
+        let no_exemplar: Option<&Exemplar<Labels<'_, 0>, f64>> = None;
+        for (labels, value) in samples {
+            encoder.encode_family(&labels)?.encode_counter(&value, no_exemplar)?;
+        }
+        Ok(())
+    }
+}
