@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod image;
 pub mod kernel;

@@ -4,6 +4,7 @@ mod agent;
 mod alias;
 mod apply;
 mod client;
+mod compose;
 mod detach;
 mod host;
 mod page;
@@ -75,6 +76,8 @@ enum Verb {
     /// List or show receipts of changes.
     #[command(subcommand)]
     Receipt(receipt::Verb),
+    /// Bring up what compose files describe.
+    Compose(compose::Args),
     /// Remove the data path: links, programs and maps.
     Detach(detach::Args),
 }
@@ -125,6 +128,7 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
             Verb::Rollback(args) => rollback::run(args, client, printer).await,
             Verb::Status(args) => status::run(args, client, printer).await,
             Verb::Receipt(verb) => receipt::run(verb, client, printer).await,
+            Verb::Compose(args) => compose::run(&args, printer),
             Verb::Detach(args) => detach::run(args, client, printer).await,
         }
     })

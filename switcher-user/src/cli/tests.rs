@@ -30,6 +30,7 @@ fn the_contracts_lines_are_taken() {
         "alias put web --listen 198.51.100.10:80/tcp --listen [2001:db8::10]:80/tcp --path stack",
         "alias put web --listen 198.51.100.10:80/tcp [2001:db8::10]:80/tcp",
         "alias rm web",
+        "compose -f docker-compose.yml -f more.yml -r rancher-compose.yml -p shop config",
         "alias ls --json",
         "set put web v1 --backend 10.1.0.2:8080 --backend fd00::2",
         "set rm web v1",

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::keys;
 use super::node::{Entry, Node, Value};
-use super::yaml::WHOLE_FILE;
+use super::yaml::Kind;
 use super::{Location, Problem, Spans};
 
 /// Longest text that an error repeats; longer ones are cut.
@@ -14,7 +14,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// One field: its path, where to point, and what stands there.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'n> {
+pub(crate) struct Field<'n> {
     /// Its path, such as `aliases.web.listen[0]`.
     pub path: String,
     /// Where to point: at a single value itself, at the key of anything larger.
@@ -27,8 +27,9 @@ pub(super) struct Field<'n> {
 
 /// What was found so far.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(crate) struct Check {
     file: String,
+    kind: &'static Kind,
     /// Every mistake.
     pub problems: Vec<Problem>,
     /// Every field.
@@ -36,9 +37,10 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub fn new(file_name: &str) -> Self {
+    pub fn new(file_name: &str, kind: &'static Kind) -> Self {
         Self {
             file: file_name.to_owned(),
+            kind,
             problems: Vec::new(),
             spans: Spans::default(),
         }
@@ -51,7 +53,7 @@ impl Check {
             line: place.line,
             column: place.column,
             field: if path.is_empty() {
-                WHOLE_FILE.to_owned()
+                self.kind.whole.to_owned()
             } else {
                 visible(path)
             },
@@ -177,7 +179,7 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// `text`, cut to what an error may repeat. A cut text ends with a character that no field allows, so it is never valid.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -21,7 +21,7 @@ const LATER_KEYS: &[&str] = &[
 ];
 
 /// The sentence for the unknown key `key` where only `known` keys stand.
-pub(super) fn unknown(key: &str, known: &[&str]) -> String {
+pub(crate) fn unknown(key: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     let plain = key.trim_start_matches('-').replace('-', "_");
     if LATER_KEYS.contains(&plain.as_str()) {
@@ -37,7 +37,7 @@ pub(super) fn unknown(key: &str, known: &[&str]) -> String {
 }
 
 /// The one of `known` that `word` was probably meant to be.
-pub(super) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let score = |name: &&&str| (strsim::normalized_damerau_levenshtein(&word, &name.to_lowercase()) * 1_000.0) as u32;
     let best = known.iter().max_by_key(score)?;

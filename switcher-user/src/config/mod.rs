@@ -1,17 +1,17 @@
 //! The stack file: YAML in, a checked [`StackSpec`] out, or every mistake with its place and its remedy.
 
 mod alias;
-mod check;
+pub(crate) mod check;
 mod error;
-mod keys;
-mod node;
+pub(crate) mod keys;
+pub(crate) mod node;
 mod set;
 mod spans;
 mod split;
 mod stack;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use error::{ConfigError, Problem};
 pub use spans::{Location, Spans};
@@ -37,8 +37,8 @@ pub struct ParsedStack {
 /// Every mistake found, sorted by place, at most [`ConfigError::PROBLEMS_MAX`] of them.
 pub fn parse(text: &str, file_name: &str) -> Result<ParsedStack, ConfigError> {
     let file_name = if file_name == "-" { "<stdin>" } else { file_name };
-    let tree = yaml::read(text, file_name)?;
-    let mut check = Check::new(file_name);
+    let tree = yaml::read(text, file_name, yaml::STACK)?;
+    let mut check = Check::new(file_name, yaml::STACK);
     let spec = stack::read(&mut check, &tree);
     match (spec, ConfigError::from_problems(check.problems)) {
         (Some(spec), None) => Ok(ParsedStack {
@@ -49,6 +49,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<ParsedStack, ConfigError> {
         // A part that is left out has noted why; should one ever not, the file is refused all the same.
         (None, None) => Err(yaml::refuse(
             file_name,
+            yaml::STACK,
             Location::START,
             "could not be read; check it against the docs".to_owned(),
         )),

@@ -9,7 +9,7 @@ use super::Location;
 
 /// A node of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Where it begins; for a YAML alias, where the alias stands.
     pub place: Location,
     /// What it is.
@@ -18,7 +18,7 @@ pub(super) struct Node {
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// A number or a boolean, exactly as written: `1.10` stays `1.10`.
@@ -33,7 +33,7 @@ pub(super) enum Value {
 
 /// One key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The key; `None`: a list or a mapping stands where a word must.
     pub key: Option<String>,
     /// Where the key begins.
@@ -63,7 +63,7 @@ impl Value {
 }
 
 /// What the YAML reader hands over: typed as YAML sees it, so numbers have lost how they were written.
-pub(super) enum Raw {
+pub(crate) enum Raw {
     Null,
     Literal,
     Text(String),
@@ -133,7 +133,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 /// The characters of the file, for what YAML's types do not keep.
-pub(super) struct Source {
+pub(crate) struct Source {
     chars: Vec<char>,
 }
 
@@ -207,7 +207,7 @@ impl Source {
 }
 
 /// The reader's place as ours; a place it does not know is the file's beginning.
-pub(super) fn place_of(location: serde_saphyr::Location) -> Location {
+pub(crate) fn place_of(location: serde_saphyr::Location) -> Location {
     let from_one = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
     Location {
         line: from_one(location.line()),

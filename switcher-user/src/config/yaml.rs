@@ -10,17 +10,30 @@ use super::{ConfigError, FILE_BYTES_MAX, Location, Problem};
 const DEPTH_MAX: usize = 16;
 /// Most YAML nodes, those that YAML aliases repeat included: more than a file of the largest size has use for.
 const NODES_MAX: usize = 150_000;
-/// Name of the file as a whole where a field is named.
-pub(super) const WHOLE_FILE: &str = "stack file";
+
+/// What kind of file it is, for sentences.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Name of the file as a whole where a field is named.
+    pub whole: &'static str,
+    /// How one begins.
+    pub beginning: &'static str,
+}
+
+/// A stack file.
+pub(super) const STACK: &Kind = &Kind {
+    whole: "stack file",
+    beginning: "begin with 'version: 1'",
+};
 
 /// Reads `text` as one YAML document.
-pub(super) fn read(text: &str, file_name: &str) -> Result<Node, ConfigError> {
+pub(crate) fn read(text: &str, file_name: &str, kind: &'static Kind) -> Result<Node, ConfigError> {
     if text.len() > FILE_BYTES_MAX {
         let message = format!(
             "has {} bytes, at most {FILE_BYTES_MAX} are read; divide it into several stacks",
             text.len()
         );
-        return Err(refuse(file_name, Location::START, message));
+        return Err(refuse(file_name, kind, Location::START, message));
     }
     // The reader drops a byte order mark, and its offsets count from after it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -29,27 +42,27 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Node, ConfigError> {
         Ok(raw) => Ok(source.node(raw)),
         Err(error) => {
             let place = error.location().map_or(Location::START, place_of);
-            let (place, message) = explain(text, place, &error);
+            let (place, message) = explain(text, place, &error, kind);
             let field = if several_documents(&error) {
-                WHOLE_FILE.to_owned()
+                kind.whole.to_owned()
             } else {
-                enclosing_field(text, place.line)
+                enclosing_field(text, place.line, kind)
             };
             Err(ConfigError::new(Problem {
                 field,
-                ..problem(file_name, place, message)
+                ..problem(file_name, kind, place, message)
             }))
         }
     }
 }
 
 /// The file as a whole is refused.
-pub(super) fn refuse(file_name: &str, place: Location, message: String) -> ConfigError {
-    ConfigError::new(problem(file_name, place, message))
+pub(super) fn refuse(file_name: &str, kind: &Kind, place: Location, message: String) -> ConfigError {
+    ConfigError::new(problem(file_name, kind, place, message))
 }
 
-fn problem(file_name: &str, place: Location, message: String) -> Problem {
-    let (file, field) = (file_name.to_owned(), WHOLE_FILE.to_owned());
+fn problem(file_name: &str, kind: &Kind, place: Location, message: String) -> Problem {
+    let (file, field) = (file_name.to_owned(), kind.whole.to_owned());
     Problem {
         file,
         line: place.line,
@@ -102,8 +115,8 @@ fn several_documents(error: &Error) -> bool {
     matches!(error.without_snippet(), Error::Message { msg, .. } if msg.starts_with("multiple YAML documents"))
 }
 
-/// Where and why `text` is no stack file's YAML, for people.
-fn explain(text: &str, place: Location, error: &Error) -> (Location, String) {
+/// Where and why `text` is no such file's YAML, for people.
+fn explain(text: &str, place: Location, error: &Error, kind: &Kind) -> (Location, String) {
     if let Some(tab) = indenting_tab(text, place.line) {
         return (
             tab,
@@ -112,7 +125,7 @@ fn explain(text: &str, place: Location, error: &Error) -> (Location, String) {
     }
     let message = match error.without_snippet() {
         Error::Budget { .. } => too_large(),
-        Error::Eof { .. } => "is empty or ends too early; begin with 'version: 1'".to_owned(),
+        Error::Eof { .. } => format!("is empty or ends too early; {}", kind.beginning),
         Error::UnknownAnchor { .. } => UNKNOWN_ANCHOR.to_owned(),
         _ if several_documents(error) => SEVERAL_DOCUMENTS.to_owned(),
         Error::Message { msg, .. } => explain_message(msg),
@@ -154,7 +167,7 @@ fn indenting_tab(text: &str, last_line: u32) -> Option<Location> {
 }
 
 /// Best guess at the field a broken line belongs to: the keys above it that are indented less.
-fn enclosing_field(text: &str, line: u32) -> String {
+fn enclosing_field(text: &str, line: u32, kind: &Kind) -> String {
     let line = usize::try_from(line).unwrap_or(usize::MAX);
     let before: Vec<&str> = text.lines().take(line).collect();
     let mut keys = Vec::new();
@@ -174,7 +187,7 @@ fn enclosing_field(text: &str, line: u32) -> String {
     }
     keys.reverse();
     if keys.is_empty() {
-        WHOLE_FILE.to_owned()
+        kind.whole.to_owned()
     } else {
         keys.join(".")
     }
