@@ -205,7 +205,9 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         transport: &parsed.transport,
         ifindex: packet.ifindex(),
         backend_ifindex: backend.ifindex,
-        now_ticks: ticks(now_ns),
+        now_ns,
+        packets: parsed.packets,
+        bytes: parsed.bytes,
     };
     match flow::insert(tables, &mut identity, &opening) {
         Ok(()) => {}
@@ -257,6 +259,9 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
     if let Some(counters) = tables.counters(identity.set_id) {
         add(&counters.packets_in, parsed.packets as u64);
         add(&counters.bytes_in, parsed.bytes as u64);
+    }
+    if let Some(traffic) = tables.traffic(found.slot) {
+        traffic.client.count(parsed.packets, parsed.bytes);
     }
     match track::from_client(record, &parsed.transport, found.state()) {
         Event::Nothing => {}
@@ -333,6 +338,9 @@ fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     if let Some(counters) = tables.counters(found.identity.set_id) {
         add(&counters.packets_out, parsed.packets as u64);
         add(&counters.bytes_out, parsed.bytes as u64);
+    }
+    if let Some(traffic) = tables.traffic(found.slot) {
+        traffic.backend.count(parsed.packets, parsed.bytes);
     }
     match track::from_backend(record, &parsed.transport, found.state()) {
         Event::Nothing => {}

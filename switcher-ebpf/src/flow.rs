@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{
     CLOSING_TIMEOUT_TICKS, CONVERSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX,
     ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS,
-    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
+    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add, ticks,
 };
 use crate::choose::hash_flow;
 use crate::parse::{PROTOCOL_UDP, Transport};
@@ -95,12 +95,16 @@ pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
 pub struct Opening<'a> {
     /// The client's SYN or first datagram.
     pub transport: &'a Transport,
+    /// Wire packets of it.
+    pub packets: u32,
+    /// Bytes of layer 3 of it.
+    pub bytes: u32,
     /// Interface it came in by.
     pub ifindex: u32,
     /// Host-side veth of the backend.
     pub backend_ifindex: u32,
     /// Now.
-    pub now_ticks: u32,
+    pub now_ns: u64,
 }
 
 /// Opens a flow in the pending ring. `identity.source_port` is changed where the backend has that port in use already.
@@ -115,11 +119,15 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
     track::open(
         record,
         opening.transport,
-        opening.now_ticks,
+        ticks(opening.now_ns),
         opening.ifindex,
         opening.backend_ifindex,
     );
     record.identity.store(identity);
+    if let Some(traffic) = tables.traffic(slot) {
+        traffic.open(opening.now_ns);
+        traffic.client.count(opening.packets, opening.bytes);
+    }
     tables.swap_state(record, claimed, claimed.with(State::Pending));
     match tables.index_insert(
         &identity.client_key(),
@@ -364,6 +372,9 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
         return;
     };
     copy(record, &found.identity, target);
+    if let (Some(from), Some(to)) = (tables.traffic(found.slot), tables.traffic(slot)) {
+        to.go_on(from);
+    }
     let is_udp = found.identity.protocol == PROTOCOL_UDP;
     let state = if is_udp { State::Conversing } else { State::Established };
     tables.swap_state(target, claimed, claimed.with(state));

@@ -1,6 +1,6 @@
 //! What the packet logic needs of the maps.
 
-use crate::abi::{FlowKey, FlowRecord, IndexValue, Row, SetCounters, StateWord};
+use crate::abi::{FlowKey, FlowRecord, FlowTraffic, IndexValue, Row, SetCounters, StateWord};
 
 /// Why a key was not put into the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub trait Tables {
 
     /// A flow record; `None` past [`crate::abi::FLOW_SLOTS`].
     fn record(&self, slot: u32) -> Option<&FlowRecord>;
+    /// What the flow in a slot carried; `None` past [`crate::abi::FLOW_SLOTS`].
+    fn traffic(&self, slot: u32) -> Option<&FlowTraffic>;
     /// Changes a record's state if it is still `from`; true when it was.
     fn swap_state(&self, record: &FlowRecord, from: StateWord, to: StateWord) -> bool;
     /// Moves a cursor ([`crate::abi::CURSOR_PENDING`] …) on by `step`, and says where it was. Two CPUs may be told the

@@ -7,6 +7,7 @@ pub mod api;
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod doctor;
 pub mod image;
 pub mod kernel;
 pub mod metrics;

@@ -4,6 +4,7 @@ mod address;
 mod counters;
 mod flow;
 mod image;
+mod traffic;
 mod word;
 
 pub use address::Address;
@@ -15,10 +16,11 @@ pub use image::{
     AliasRow, BackendRow, BackendTable, HeaderRow, ListenerRow, MAGLEV_PER_ROW, MaglevRow, Row, SEGMENTS_PER_ROW,
     SegmentRow, SetRow,
 };
+pub use traffic::{FlowTraffic, SideTraffic};
 pub use word::{Word32, Word64};
 
 /// Version of the layouts and of their meaning. It is part of the pin path: two versions never share a map.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// First word of an image.
 pub const IMAGE_MAGIC: u32 = 0x5357_4348;
 /// Most rows (of 64 bytes) one image may have: 64 MiB.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::vec::Vec;
 
 use crate::abi::{
-    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, INDEX_ENTRIES_MAX, IndexValue, Row, SETS_MAX, SetCounters, StateWord,
+    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, INDEX_ENTRIES_MAX, IndexValue, Row, SETS_MAX,
+    SetCounters, StateWord,
 };
 use crate::tables::{Image, IndexError, Tables};
 
@@ -22,6 +23,7 @@ pub struct MemoryTables {
     image: Vec<Row>,
     index: Mutex<HashMap<KeyBytes, IndexValue>>,
     records: Vec<FlowRecord>,
+    traffic: Vec<FlowTraffic>,
     cursors: Vec<AtomicU64>,
     counters: Vec<SetCounters>,
     now_ns: AtomicU64,
@@ -44,6 +46,7 @@ impl Default for MemoryTables {
             image: Vec::new(),
             index: Mutex::new(HashMap::new()),
             records: (0..FLOW_SLOTS).map(|_| FlowRecord::default()).collect(),
+            traffic: (0..FLOW_SLOTS).map(|_| FlowTraffic::default()).collect(),
             cursors: (0..CURSOR_WORDS).map(|_| AtomicU64::new(0)).collect(),
             counters: (0..SETS_MAX).map(|_| SetCounters::default()).collect(),
             now_ns: AtomicU64::new(1 << 40),
@@ -136,6 +139,10 @@ impl Tables for MemoryTables {
 
     fn record(&self, slot: u32) -> Option<&FlowRecord> {
         self.records.get(slot as usize)
+    }
+
+    fn traffic(&self, slot: u32) -> Option<&FlowTraffic> {
+        self.traffic.get(slot as usize)
     }
 
     fn swap_state(&self, record: &FlowRecord, from: StateWord, to: StateWord) -> bool {

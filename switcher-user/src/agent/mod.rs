@@ -7,6 +7,7 @@ mod drain;
 mod edits;
 mod error;
 mod flows;
+mod listing;
 mod owner;
 mod pins;
 mod port;

@@ -49,11 +49,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return;
         }
         let Ok(slot) = Arc::clone(&self.status_slots).try_acquire_owned() else {
-            let busy = ApiError::new(
-                ErrorCode::Refused,
-                "too many status requests at the same time; try again",
-            );
-            let _ = reply.send(Err(busy));
+            let _ = reply.send(Err(busy("status")));
             return;
         };
         let running = self.running.iter();
@@ -79,6 +75,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             drop(slot);
         });
     }
+}
+
+pub(super) fn busy(what: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::Refused,
+        format!("too many {what} requests at the same time; try again"),
+    )
 }
 
 fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {

@@ -6,8 +6,8 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, DetachedDocument, Progress, ReceiptsDocument,
-    SetPut, SplitRequest, StatusDocument, UpgradeRequest,
+    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, DetachedDocument, FlowsDocument, FlowsRequest,
+    Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -34,6 +34,8 @@ pub enum Command {
     Rollback(AliasName),
     /// Everything there is to see; of one alias only, if named.
     Status(Option<AliasName>),
+    /// List flows.
+    Flows(FlowsRequest),
     /// List the newest receipts.
     Receipts,
     /// One receipt.
@@ -71,6 +73,8 @@ pub enum Reply {
     Receipts(ReceiptsDocument),
     /// To `status`.
     Status(Box<StatusDocument>),
+    /// To `flows`.
+    Flows(Box<FlowsDocument>),
     /// To `detach`.
     Detached(DetachedDocument),
     /// To `upgrade`: how far it is, until it has finished.

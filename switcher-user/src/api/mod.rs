@@ -6,6 +6,7 @@ mod command;
 mod documents;
 mod error;
 mod extract;
+mod flows;
 mod routes;
 mod server;
 mod status;
@@ -17,6 +18,7 @@ pub use documents::{
 };
 pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;
+pub use flows::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest};
 pub use server::{BindError, Server};
 pub use status::{
     AliasStatus, AttachedStatus, BackendStatus, ClockReading, FlowCounts, FlowTable, ReasonStatus, SetStatus,

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::extract::{Asker, Body, Place, invalid};
 use super::{
-    AliasPut, ApiError, ApplyRequest, Command, Envelope, ErrorCode, Progress, REQUEST_BYTES_MAX, Reply, SetPut,
-    SplitRequest, UpgradeRequest,
+    AliasPut, ApiError, ApplyRequest, Command, Envelope, ErrorCode, FLOWS_LISTED, FLOWS_LISTED_MAX, FlowsRequest,
+    Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest, UpgradeRequest,
 };
 use crate::model::{AliasName, SetName};
 
@@ -30,6 +30,7 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
         .route("/v1/aliases", get(alias_ls))
         .route("/v1/aliases/{alias}", put(alias_put).delete(alias_rm))
         .route("/v1/aliases/{alias}/sets/{set}", put(set_put).merge(delete(set_rm)))
+        .route("/v1/aliases/{alias}/flows", get(flows))
         .route("/v1/aliases/{alias}/split", post(split))
         .route("/v1/aliases/{alias}/rollback", post(rollback))
         .route("/v1/upgrade", post(upgrade))
@@ -125,6 +126,32 @@ async fn status(
 ) -> Answer {
     let Query(query) = query.map_err(|rejection| invalid(format!("query: {}", rejection.body_text())))?;
     ask(agent, asker, Command::Status(query.alias)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowsQuery {
+    set: Option<SetName>,
+    limit: Option<u32>,
+}
+
+async fn flows(
+    agent: Agent,
+    asker: Asker,
+    Place(alias): Place<AliasName>,
+    query: Result<Query<FlowsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|rejection| invalid(format!("query: {}", rejection.body_text())))?;
+    let limit = query.limit.unwrap_or(FLOWS_LISTED);
+    if !(1..=FLOWS_LISTED_MAX).contains(&limit) {
+        return Err(invalid(format!("query: limit={limit}; it is 1 to {FLOWS_LISTED_MAX}")));
+    }
+    let request = FlowsRequest {
+        alias,
+        set: query.set,
+        limit,
+    };
+    ask(agent, asker, Command::Flows(request)).await
 }
 
 async fn receipts(agent: Agent, asker: Asker) -> Answer {

@@ -12,7 +12,8 @@ use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
 
 /// Where the data path is pinned unless told otherwise.
 pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
-const STATE_PATH: &str = "/var/lib/switcher";
+/// Where the agent keeps its state unless told otherwise.
+pub(super) const STATE_PATH: &str = "/var/lib/switcher";
 const WORKER_THREADS: usize = 2;
 /// The netlink crate warns of each field that is newer than itself, at every look.
 const LOG_DEFAULT: &str = "info,netlink_packet_route=error";

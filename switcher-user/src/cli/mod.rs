@@ -6,6 +6,8 @@ mod apply;
 mod client;
 mod compose;
 mod detach;
+mod doctor;
+mod flows;
 mod host;
 mod page;
 mod printer;
@@ -73,11 +75,15 @@ enum Verb {
     Rollback(rollback::Args),
     /// Show aliases, sets, flows and figures.
     Status(status::Args),
+    /// List the flows of an alias, the oldest first.
+    Flows(flows::Args),
     /// List or show receipts of changes.
     #[command(subcommand)]
     Receipt(receipt::Verb),
     /// Bring up what compose files describe.
     Compose(compose::Args),
+    /// See whether this host has what the agent needs; changes nothing.
+    Doctor(doctor::Args),
     /// Remove the data path: links, programs and maps.
     Detach(detach::Args),
 }
@@ -127,8 +133,10 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
             Verb::Upgrade(args) => upgrade::run(args, client, printer).await,
             Verb::Rollback(args) => rollback::run(args, client, printer).await,
             Verb::Status(args) => status::run(args, client, printer).await,
+            Verb::Flows(args) => flows::run(args, client, printer).await,
             Verb::Receipt(verb) => receipt::run(verb, client, printer).await,
             Verb::Compose(args) => compose::run(&args, printer),
+            Verb::Doctor(args) => doctor::run(args, client, printer).await,
             Verb::Detach(args) => detach::run(args, client, printer).await,
         }
     })

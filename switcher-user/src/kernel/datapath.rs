@@ -13,24 +13,25 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
-    PATH_BYPASS, Row, State, StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
+    LIVENESS_WORDS, PATH_BYPASS, Row, State, StateWord, Word64, ticks,
 };
 use switcher_ebpf::flow::{idle_ticks, is_expired};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
-use super::figures::{Flip, FlowState, FlowView, ReasonCount, SetCounters};
+use super::figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
 use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
 use super::{bpffs, clock, image_map};
 use crate::image::{self, ImagePlan};
 
-const MAPS: [&str; 7] = [
+const MAPS: [&str; 8] = [
     "IMAGE",
     "FLOW_INDEX",
     "FLOW_RECORDS",
+    "FLOW_TRAFFIC",
     "CURSORS",
     "LIVENESS",
     "SET_COUNTERS",
@@ -56,6 +57,7 @@ pub struct Datapath {
     mode: HookMode,
     hooks: Hooks,
     records: Mapped<FlowRecord>,
+    traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
 }
 
@@ -79,6 +81,8 @@ impl Datapath {
         let map = |name: &str| map_data(&ebpf, name);
         let records = Mapped::new(map("FLOW_RECORDS")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
             .map_err(step("mapping the flow records", SEE_REASON))?;
+        let traffic = Mapped::new(map("FLOW_TRAFFIC")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
+            .map_err(step("mapping the flows' traffic", SEE_REASON))?;
         let liveness = Mapped::new(map("LIVENESS")?.fd().as_fd(), LIVENESS_WORDS as usize, Access::Write)
             .map_err(step("mapping the liveness words", SEE_REASON))?;
         Ok(Self {
@@ -87,6 +91,7 @@ impl Datapath {
             mode: config.hooks,
             hooks: Hooks::default(),
             records,
+            traffic,
             liveness,
         })
     }
@@ -238,11 +243,10 @@ impl Datapath {
     /// # Errors
     /// None yet; the signature leaves room.
     pub fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
-        let now_ticks = ticks(clock::monotonic_ns());
-        self.records
-            .elements()
-            .iter()
-            .filter_map(|record| view(record, now_ticks))
+        let now_ns = clock::monotonic_ns();
+        let records = self.records.elements().iter().zip(self.traffic.elements());
+        records
+            .filter_map(|(record, traffic)| view(record, traffic, now_ns))
             .for_each(visit);
         Ok(())
     }
@@ -381,7 +385,8 @@ fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
 }
 
 /// A record that carries a flow, or did until its time-out: not free, not moved elsewhere.
-fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
+fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
+    let now_ticks = ticks(now_ns);
     let word = StateWord(record.word.load(Relaxed));
     let seen_ticks = record.seen_ticks.load(Relaxed);
     let idle_ticks = idle_ticks(seen_ticks, now_ticks);
@@ -410,13 +415,25 @@ fn view(record: &FlowRecord, now_ticks: u32) -> Option<FlowView> {
         alias_id: id.alias_id,
         set_id: id.set_id,
         backend_id: id.backend_id,
+        protocol: id.protocol,
         epoch: id.epoch,
         bypass: id.path == PATH_BYPASS,
         moves: id.flags & FlowIdentity::MOVES != 0,
         state,
+        age: Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed))),
+        traffic: figures(traffic),
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
         expired: is_expired(word, seen_ticks, now_ticks),
     })
+}
+
+fn figures(traffic: &FlowTraffic) -> FlowFigures {
+    FlowFigures {
+        packets_in: traffic.client.packets.load(Relaxed),
+        bytes_in: traffic.client.bytes.load(Relaxed),
+        packets_out: traffic.backend.packets.load(Relaxed),
+        bytes_out: traffic.backend.bytes.load(Relaxed),
+    }
 }
 
 #[cfg(test)]

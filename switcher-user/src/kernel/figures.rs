@@ -56,6 +56,19 @@ pub enum FlowState {
     Closing,
 }
 
+/// What one flow carried: wire packets, bytes of layer 3. It may miss a packet now and then; a set's counters do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowFigures {
+    /// Packets from the client.
+    pub packets_in: u64,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Packets from the backend.
+    pub packets_out: u64,
+    /// Bytes from the backend.
+    pub bytes_out: u64,
+}
+
 /// One flow as the table has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowView {
@@ -71,6 +84,8 @@ pub struct FlowView {
     pub set_id: u32,
     /// Number of the backend.
     pub backend_id: u32,
+    /// IP protocol.
+    pub protocol: u8,
     /// Epoch that decided it.
     pub epoch: u64,
     /// True: bypass; false: stack.
@@ -79,8 +94,12 @@ pub struct FlowView {
     pub moves: bool,
     /// State.
     pub state: FlowState,
+    /// Time since its first packet.
+    pub age: Duration,
     /// Time since its last packet.
     pub idle: Duration,
+    /// What it carried.
+    pub traffic: FlowFigures,
     /// Past its time-out: no live flow any more, but the record and the numbers in it stay until the slot is used again.
     pub expired: bool,
 }

@@ -11,10 +11,11 @@ mod hooks;
 mod image_map;
 mod mapped;
 mod pinned_link;
+pub mod probe;
 
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;
-pub use figures::{Flip, FlowState, FlowView, ReasonCount, SetCounters};
+pub use figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
 pub use hooks::{HookMode, Role};
 
 /// The BPF object, built from `switcher-ebpf` by `build.rs`.

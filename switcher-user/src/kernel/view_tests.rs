@@ -17,7 +17,11 @@ fn a_record_past_its_time_out_is_seen_as_expired() {
         (State::Closing, CLOSING_TIMEOUT_TICKS),
     ] {
         let record = seen_at_1000(state);
-        let expired = |now| view(&record, now).expect("its numbers still count").expired;
+        let expired = |now| {
+            view(&record, &FlowTraffic::default(), u64::from(now) << 20)
+                .expect("its numbers still count")
+                .expired
+        };
         assert!(!expired(1_000 + timeout), "{timeout}");
         assert!(expired(1_001 + timeout), "{timeout}");
         assert!(!expired(999), "another CPU's tick may lie ahead");
@@ -27,6 +31,6 @@ fn a_record_past_its_time_out_is_seen_as_expired() {
 #[test]
 fn a_slot_without_a_flow_is_none() {
     for state in [State::Free, State::Claimed] {
-        assert_eq!(view(&seen_at_1000(state), 1_000), None);
+        assert_eq!(view(&seen_at_1000(state), &FlowTraffic::default(), 1_000 << 20), None);
     }
 }

@@ -81,7 +81,19 @@ impl Observer {
             .collect())
     }
 
-    async fn firewall(&self) -> Result<Vec<String>, NetError> {
+    /// The interfaces by index.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        Ok(interfaces(link::all(&self.route).await?))
+    }
+
+    /// One sentence for each set of firewall or NAT rules in force.
+    ///
+    /// # Errors
+    /// When netlink fails, or the caller may not read the rules.
+    pub async fn firewall(&self) -> Result<Vec<String>, NetError> {
         let mut sentences = match &self.netfilter {
             Some(netfilter) => nftables::sentences(netfilter).await?,
             None => Vec::new(),

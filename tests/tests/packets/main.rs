@@ -10,4 +10,5 @@ mod icmp;
 mod not_ours;
 mod race;
 mod rewriting;
+mod traffic;
 mod udp;

@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "the other suites use the rest")]
 mod ground;
 
+mod doctor;
+mod flows;
 mod manual;
 mod metrics;
 mod prometheus;

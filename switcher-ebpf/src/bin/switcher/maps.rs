@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use switcher_ebpf::abi::{
-    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
-    Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
+    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL,
+    LIVENESS_WORDS, Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
 };
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::tables::{Image, IndexError, Tables};
@@ -27,6 +27,8 @@ static FLOW_INDEX: HashMap<FlowKey, u64, { INDEX_ENTRIES_MAX as usize }, { BPF_F
     HashMap::new();
 #[btf_map]
 static FLOW_RECORDS: Array<FlowRecord, { FLOW_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+static FLOW_TRAFFIC: Array<FlowTraffic, { FLOW_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 static CURSORS: Array<u64, { CURSOR_WORDS as usize }> = Array::new();
 #[btf_map]
@@ -121,6 +123,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn record(&self, slot: u32) -> Option<&FlowRecord> {
         FLOW_RECORDS.get(slot)
+    }
+
+    #[inline(always)]
+    fn traffic(&self, slot: u32) -> Option<&FlowTraffic> {
+        FLOW_TRAFFIC.get(slot)
     }
 
     #[inline(always)]

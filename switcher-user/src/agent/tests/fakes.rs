@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::agent::port::{Host, Kernel};
 use crate::image::ImagePlan;
-use crate::kernel::{Flip, FlowState, FlowView, KernelError, ReasonCount, Role, SetCounters};
+use crate::kernel::{Flip, FlowFigures, FlowState, FlowView, KernelError, ReasonCount, Role, SetCounters};
 use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
 /// What the kernel was asked, and what it has.
@@ -69,11 +69,14 @@ impl Fake {
             alias_id: 1,
             set_id,
             backend_id: 1,
+            protocol: 6,
             epoch: 1,
             bypass: true,
             moves: false,
             state,
+            age: Duration::ZERO,
             idle: Duration::ZERO,
+            traffic: FlowFigures::default(),
             expired: false,
         }
     }
