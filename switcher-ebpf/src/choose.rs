@@ -128,10 +128,13 @@ fn find_backend<'a, I: Image>(image: &'a I, table: &BackendTable, hash: u32) -> 
 pub fn choose<'a, I: Image>(image: &'a I, header: &HeaderRow, key: &FlowKey) -> Result<Choice<'a>, Reason> {
     let alias_row = find_alias(image, header, key).ok_or(Reason::NoListener)?;
     let alias = AliasRow::of(image.row(alias_row).ok_or(Reason::NoShare)?);
-    let set_row = find_set(image, alias, hash_client(&key.source)).ok_or(Reason::NoShare)?;
+    let flow_hash = hash_flow(key);
+    let by_flow = alias.flags & AliasRow::BY_FLOW != 0;
+    let set_hash = if by_flow { flow_hash } else { hash_client(&key.source) };
+    let set_row = find_set(image, alias, set_hash).ok_or(Reason::NoShare)?;
     let set = SetRow::of(image.row(set_row).ok_or(Reason::NoShare)?);
     let table = if key.destination.is_v4() { &set.v4 } else { &set.v6 };
-    let backend = find_backend(image, table, hash_flow(key)).ok_or(Reason::NoShare)?;
+    let backend = find_backend(image, table, flow_hash).ok_or(Reason::NoShare)?;
     Ok(Choice {
         epoch: header.epoch,
         alias_id: alias.id,

@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod rollout;
 pub mod store;

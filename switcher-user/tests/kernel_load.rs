@@ -29,6 +29,7 @@ fn plan(epoch: u64) -> ImagePlan {
         id: 1,
         listeners: vec!["198.51.100.10:80/tcp".parse().unwrap()],
         udp_moves: false,
+        by_flow: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan {
             id: 3,

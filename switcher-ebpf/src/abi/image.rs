@@ -61,7 +61,7 @@ pub struct AliasRow {
     pub segments_row: u32,
     /// Segments in use; 0: no set has a share, new flows pass untouched.
     pub segments: u32,
-    /// [`AliasRow::UDP_MOVES`].
+    /// [`AliasRow::UDP_MOVES`], [`AliasRow::BY_FLOW`].
     pub flags: u32,
     /// Zero.
     pub reserved: [u32; 12],
@@ -149,6 +149,8 @@ const _: () = {
 impl AliasRow {
     /// A switch moves UDP conversations too; without it they stay where they are.
     pub const UDP_MOVES: u32 = 1;
+    /// The hash of the flow, not that of the client, chooses the set.
+    pub const BY_FLOW: u32 = 2;
 }
 
 macro_rules! row_views {

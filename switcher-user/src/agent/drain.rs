@@ -1,114 +1,110 @@
-//! Waiting until the flows of the old sets have ended.
+//! Looks at the kernel for a rollout: figures of its sets and, while it drains, flows of the old ones.
+//!
+//! A task a rollout. It only looks and tells the owner; it changes nothing.
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::flows::census_of_drain;
+use super::flows::{census_of_drain, to_figures};
 use super::port::{Kernel, Shared};
-use crate::api::{FlowCounts, Progress, SCHEMA};
+use crate::api::FlowCounts;
 use crate::kernel::KernelError;
-use crate::model::DrainResult;
+use crate::model::SetFigures;
 
-/// The table is looked at this often at first, and less often each time, for it may be large.
-const POLL_FIRST: Duration = Duration::from_millis(20);
-const POLL_MAX: Duration = Duration::from_millis(100);
+/// Figures are looked at this often.
+const POLL_FIGURES: Duration = Duration::from_millis(100);
+/// The flow table is looked at this often at first, and less often each time, for it may be large.
+const POLL_FLOWS_FIRST: Duration = Duration::from_millis(20);
+const POLL_FLOWS_MAX: Duration = Duration::from_millis(100);
 
-/// What is drained, and until when.
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watching {
+    /// Figures only.
+    Figures,
+    /// Figures, and flows of the old sets.
+    Flows,
+}
+
+/// What a task looks at, and for whom.
 #[derive(Clone, Debug)]
-pub(super) struct DrainOrder {
+pub(super) struct Watch {
     /// The upgrade's number.
     pub(super) upgrade: u64,
+    /// Numbers of the sets whose figures are read.
+    pub(super) figures_of: Vec<u32>,
     /// Numbers of the old sets.
-    pub(super) set_ids: Vec<u32>,
-    pub(super) epoch: u64,
-    pub(super) timeout: Duration,
-    /// The whole command's time is up then.
-    pub(super) command_deadline: Instant,
+    pub(super) flows_of: Vec<u32>,
 }
 
-/// How the wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// No flow is left.
-    Empty,
-    /// The drain's time is up.
-    FlowsLeft,
-    /// The command's time was up first.
-    TimedOut,
-}
-
-/// A drain that is over.
+/// What was seen.
 #[derive(Debug)]
-pub(super) struct DrainEnd {
+pub(super) struct Sight {
+    /// The upgrade's number.
     pub(super) upgrade: u64,
-    pub(super) result: DrainResult,
-    pub(super) ended: Result<Ended, KernelError>,
+    /// Figures in the order of `Watch::figures_of`, and the flows of the old sets where they were counted.
+    pub(super) seen: Result<(Vec<SetFigures>, Option<FlowCounts>), KernelError>,
 }
 
-/// Waits until no flow is left or the time is up, and tells how far it is. Looks once at least.
-pub(super) async fn drain<K: Kernel>(
+/// Looks until the owner has gone, or drops its end of `watching`.
+pub(super) async fn watch_sets<K: Kernel>(
     kernel: Shared<K>,
-    order: DrainOrder,
-    progress: watch::Sender<Progress>,
-) -> DrainEnd {
-    let began = Instant::now();
-    let mut poll = POLL_FIRST;
-    let mut counts = FlowCounts::default();
-    let until = began + order.timeout;
-    let ended = loop {
-        counts = match left(&kernel, &order.set_ids).await {
-            Ok(counts) => counts,
-            Err(error) => break Err(error),
+    order: Watch,
+    mut watching: watch::Receiver<Watching>,
+    sights: mpsc::Sender<Sight>,
+) {
+    let mut poll = POLL_FLOWS_FIRST;
+    loop {
+        let what = *watching.borrow_and_update();
+        let began = Instant::now();
+        let seen = look(&kernel, &order, what).await;
+        let upgrade = order.upgrade;
+        if sights.send(Sight { upgrade, seen }).await.is_err() {
+            return;
+        }
+        let pause = match what {
+            Watching::Figures => POLL_FIGURES.saturating_sub(began.elapsed()),
+            Watching::Flows => poll,
         };
-        let now = Instant::now();
-        if counts.live() == 0 {
-            break Ok(Ended::Empty);
+        // A change of what is looked at is not waited for.
+        match tokio::time::timeout(pause, watching.changed()).await {
+            Ok(Err(_)) => return,
+            Ok(Ok(())) => poll = POLL_FLOWS_FIRST,
+            Err(_) => poll = (poll * 2).min(POLL_FLOWS_MAX),
         }
-        if now >= until {
-            break Ok(Ended::FlowsLeft);
-        }
-        if now >= order.command_deadline {
-            break Ok(Ended::TimedOut);
-        }
-        let left = until - now;
-        progress.send_replace(draining(&order, counts, left));
-        tokio::time::sleep(poll.min(left).min(order.command_deadline - now)).await;
-        poll = (poll * 2).min(POLL_MAX);
-    };
-    let result = DrainResult {
-        timeout_ms: millis(order.timeout),
-        waited_ms: millis(began.elapsed()),
-        pending_left: counts.pending,
-        established_left: counts.established,
-    };
-    DrainEnd {
-        upgrade: order.upgrade,
-        result,
-        ended,
     }
 }
 
-pub(super) fn draining(order: &DrainOrder, counts: FlowCounts, left: Duration) -> Progress {
-    Progress::Draining {
-        schema: SCHEMA,
-        epoch: order.epoch,
-        pending: counts.pending,
-        established: counts.established,
-        left_ms: millis(left),
-    }
+async fn look<K: Kernel>(
+    kernel: &Shared<K>,
+    order: &Watch,
+    what: Watching,
+) -> Result<(Vec<SetFigures>, Option<FlowCounts>), KernelError> {
+    let Watch {
+        figures_of, flows_of, ..
+    } = order.clone();
+    kernel
+        .run(move |kernel| {
+            let figures = figures_of
+                .iter()
+                .map(|id| kernel.set_counters(*id).map(to_figures))
+                .collect::<Result<_, _>>()?;
+            let left = match what {
+                Watching::Figures => None,
+                Watching::Flows => Some(left(kernel, &flows_of)?),
+            };
+            Ok((figures, left))
+        })
+        .await
 }
 
-async fn left<K: Kernel>(kernel: &Shared<K>, set_ids: &[u32]) -> Result<FlowCounts, KernelError> {
-    let census = kernel.run(|kernel| census_of_drain(kernel)).await?;
+fn left(kernel: &impl Kernel, set_ids: &[u32]) -> Result<FlowCounts, KernelError> {
+    let census = census_of_drain(kernel)?;
     let mut sum = FlowCounts::default();
     for counts in set_ids.iter().filter_map(|id| census.get(id)) {
         sum.pending += counts.pending;
         sum.established += counts.established;
     }
     Ok(sum)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

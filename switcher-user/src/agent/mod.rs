@@ -13,6 +13,7 @@ mod pins;
 mod port;
 mod receipts;
 mod run;
+mod running;
 mod start;
 mod status;
 mod tick;

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::disk::Disk;
-use super::drain::DrainEnd;
+use super::drain::Sight;
 use super::port::{Host, Kernel, Shared};
-use super::upgrade::Running;
+use super::running::Running;
 use super::wall::WallClock;
 use crate::api::Envelope;
 use crate::kernel::Role;
@@ -22,6 +21,8 @@ use crate::plan::{Desired, Resolved};
 
 /// How often the host is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Looks that wait for the owner; the tasks that made them wait too.
+pub(super) const SIGHTS_MAX: usize = 4;
 /// Most status answers that are made at the same time.
 pub(super) const STATUS_TASKS_MAX: usize = 16;
 
@@ -59,9 +60,10 @@ pub(super) struct Owner<K, H> {
     /// The last change of each alias's split.
     pub(super) switched: BTreeMap<AliasName, FlipTime>,
     pub(super) wall: Arc<WallClock>,
-    /// Upgrades that drain.
+    /// Rollouts that have begun and not ended.
     pub(super) running: Vec<Running>,
-    pub(super) drains: JoinSet<DrainEnd>,
+    /// What their tasks saw.
+    pub(super) sights: (mpsc::Sender<Sight>, mpsc::Receiver<Sight>),
     pub(super) status_slots: Arc<Semaphore>,
 }
 
@@ -78,14 +80,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                     Some(envelope) => if let ControlFlow::Break(left) = self.answer(envelope).await { return left },
                     None => break,
                 },
-                Some(end) = self.drains.join_next() => match end {
-                    Ok(end) => self.drained(end).await,
-                    Err(error) => tracing::error!("a drain died: {error}"),
-                },
+                Some(sight) = self.sights.1.recv() => self.looked(sight).await,
                 _ = tick.tick() => self.tick().await,
             }
         }
-        self.leave_drains().await;
+        self.leave_rollouts().await;
         self.keep_epoch().await;
         Left::Pinned
     }

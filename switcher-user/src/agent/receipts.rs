@@ -1,19 +1,20 @@
 //! Receipts: gathered while a change runs, written when it has ended.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::Asked;
 use super::door::Landed;
 use super::flows::figures;
 use super::owner::Owner;
 use super::port::{Host, Kernel, Shared};
-use crate::api::{SCHEMA, UpgradeRequest};
+use super::upgrade::unix_ms;
+use crate::api::SCHEMA;
 use crate::kernel::KernelError;
 use crate::model::{
     Action, AliasChange, AliasName, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange,
     SetFigures, SetName,
 };
-use crate::plan::{Desired, Move, weights_text};
+use crate::plan::{Desired, Rollout, weights_text};
 
 /// A set that had a share before or has one after.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Draft {
     pub(super) written_as: Option<u64>,
     pub(super) flip_back: Option<FlipTime>,
     pub(super) drain: Option<DrainResult>,
+    /// Why it was rolled back.
+    pub(super) why: Option<String>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -59,6 +62,7 @@ impl Draft {
             written_as: None,
             flip_back: None,
             drain: None,
+            why: None,
             warnings: Vec::new(),
         };
         for (name, alias) in &new.aliases {
@@ -103,13 +107,47 @@ impl Draft {
     }
 
     /// Names what moves where, of an upgrade.
-    pub(super) fn name_moves(&mut self, request: &UpgradeRequest, moves: &[Move]) {
-        for (alias, one) in request.aliases.iter().zip(moves) {
-            if let Some(change) = self.aliases.iter_mut().find(|change| change.alias == *alias) {
+    pub(super) fn name_moves(&mut self, rollout: &Rollout) {
+        for one in &rollout.moves {
+            if let Some(change) = self.aliases.iter_mut().find(|change| change.alias == one.alias) {
                 change.from.clone_from(&one.from);
-                change.to = Some(request.to.clone());
+                change.to = Some(rollout.request.to.clone());
             }
         }
+    }
+
+    /// What an earlier agent gathered, from the receipt that it wrote after the first flip.
+    pub(super) fn resumed(rollout: &Rollout, kept: Option<Receipt>, desired: &Desired) -> Self {
+        let elapsed = Duration::from_millis(unix_ms().saturating_sub(rollout.started_unix_ms));
+        let now = Instant::now();
+        let asked = Asked {
+            caller: rollout.caller,
+            started: now.checked_sub(elapsed).unwrap_or(now),
+            deadline: now,
+        };
+        let (mut old, mut new) = (desired.clone(), desired.clone());
+        old.rollout_back(rollout);
+        // An alias of a running rollout cannot be removed, and there is nothing else that can fail.
+        let _ = new.rollout_step(rollout, 100);
+        let mut draft = Self::new(Action::Upgrade, asked, &old, &new);
+        draft.name_moves(rollout);
+        draft
+            .warnings
+            .push("the agent was started anew while this ran".to_owned());
+        draft.written_as = rollout.receipt;
+        let Some(kept) = kept else { return draft };
+        draft.landed = kept.flip.map(|flip| Landed {
+            epoch_before: kept.epoch_before,
+            epoch: kept.epoch_after,
+            flip,
+        });
+        for watched in &mut draft.watched {
+            let same = |set: &&SetChange| set.alias == watched.alias && set.set == watched.set;
+            if let Some(set) = kept.sets.iter().find(same) {
+                watched.before = set.before;
+            }
+        }
+        draft
     }
 
     /// Takes the figures before the flip.
@@ -121,8 +159,13 @@ impl Draft {
         Ok(self)
     }
 
+    /// A flip has landed; the last one counts, from where the first began.
     pub(super) fn landed(&mut self, landed: Landed) {
-        self.landed = Some(landed);
+        let epoch_before = self
+            .landed
+            .as_ref()
+            .map_or(landed.epoch_before, |first| first.epoch_before);
+        self.landed = Some(Landed { epoch_before, ..landed });
     }
 
     pub(super) const fn has_landed(&self) -> bool {
@@ -228,10 +271,8 @@ impl Draft {
                 drain.established_left,
             ),
             Outcome::RolledBack => {
-                format!(
-                    "rolled back: the time was up with {} flow(s) left at the old set ({changes})",
-                    drain.left()
-                )
+                let why = self.why.as_deref().unwrap_or("the time was up");
+                format!("rolled back: {why} ({changes})")
             }
             Outcome::Unknown => format!("{changes}: how it ended is not known; run: switcher status"),
         }

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::AgentError;
 use super::disk::Disk;
-use super::owner::{Owner, STATUS_TASKS_MAX};
+use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
 use super::wall::{self, WallClock};
 use crate::net::Observed;
@@ -48,7 +47,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             switched,
             wall: Arc::new(WallClock::default()),
             running: Vec::new(),
-            drains: JoinSet::new(),
+            sights: mpsc::channel(SIGHTS_MAX),
             status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),
         };
         let observed = owner.observe(&owner.desired.backend_addresses()).await?;
@@ -60,6 +59,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         resolved.image.epoch = owner.epoch + 1;
         owner.flip(resolved).await?;
         owner.refresh().await?;
+        owner.resume().await;
         Ok(owner)
     }
 

@@ -53,7 +53,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return;
         };
         let running = self.running.iter();
-        let running = running.flat_map(|one| one.request.aliases.iter().map(|alias| (alias.clone(), one.what())));
+        let running = running.flat_map(|one| {
+            one.rollout
+                .request
+                .aliases
+                .iter()
+                .map(|alias| (alias.clone(), one.what()))
+        });
         let known = Known {
             desired: Arc::clone(&self.desired),
             resolved: Arc::clone(&self.resolved),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
 use crate::model::{
-    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetName, StackName, StackSpec,
-    UdpPolicy, Weight,
+    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetFigures, SetName, StackName,
+    StackSpec, UdpPolicy, Weight,
 };
 
 /// `POST /v1/apply`.
@@ -52,21 +52,6 @@ pub struct SetPut {
 pub struct SplitRequest {
     /// Weights by set; sets that are not named get 0.
     pub weights: BTreeMap<SetName, Weight>,
-}
-
-/// `POST /v1/upgrade`. Two that are equal are one: the later attaches to the earlier.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UpgradeRequest {
-    /// The aliases, all flipped at once.
-    pub aliases: Vec<AliasName>,
-    /// The set that gets the share.
-    pub to: SetName,
-    /// The set that gives it; `None`: the only one with a share.
-    #[serde(default)]
-    pub from: Option<SetName>,
-    /// How long flows of FROM may take to end.
-    pub drain_timeout_ms: u64,
 }
 
 /// One thing that changed, or would.
@@ -154,10 +139,40 @@ pub struct DetachedDocument {
     pub removed: Vec<String>,
 }
 
+/// One set while a step is observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetProgress {
+    /// The alias.
+    pub alias: AliasName,
+    /// The set.
+    pub set: SetName,
+    /// True: it gets the share; false: it gives it.
+    pub is_new: bool,
+    /// The kernel's figures since the step began.
+    pub figures: SetFigures,
+}
+
 /// How far an upgrade is; a line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Progress {
+    /// A step has its share, and is observed.
+    Observing {
+        /// Version of the document.
+        schema: u32,
+        /// Epoch of the step's image.
+        epoch: u64,
+        /// Which step, from 1.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// Percent of FROM's share that TO has.
+        percent: u32,
+        /// What is left of the step's interval.
+        left_ms: u64,
+        /// Both sets of each alias.
+        sets: Vec<SetProgress>,
+    },
     /// New flows go to TO; flows of FROM are waited for.
     Draining {
         /// Version of the document.

@@ -11,10 +11,11 @@ mod routes;
 mod server;
 mod status;
 
+pub use crate::model::UpgradeRequest;
 pub use command::{Command, Envelope, Reply};
 pub use documents::{
     AliasPut, AliasSummary, AliasesDocument, ApplyRequest, Change, ChangesDocument, DetachedDocument, Progress,
-    ReceiptSummary, ReceiptsDocument, SetPut, SplitRequest, UpgradeRequest,
+    ReceiptSummary, ReceiptsDocument, SetProgress, SetPut, SplitRequest,
 };
 pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;

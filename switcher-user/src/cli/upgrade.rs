@@ -7,11 +7,14 @@ use super::client::Client;
 use super::page::finish;
 use super::printer::Printer;
 use super::wait::{WaitArgs, duration, millis};
-use crate::api::{ApiError, ErrorCode, Progress, UpgradeRequest};
-use crate::model::{AliasName, SetName};
+use crate::api::{ApiError, ErrorCode, Progress, SetProgress, UpgradeRequest};
+use crate::model::{AliasName, RolloutOptions, SetName, StepBy, Steps};
 
 /// A log gets a line this often.
 const LOG_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a step is observed, where nobody says.
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What `upgrade` takes.
 #[derive(Debug, clap::Args)]
@@ -28,12 +31,46 @@ pub(super) struct Args {
     /// How long flows of the old set may take to end; 0s looks once.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// Percent of the old set's share that the new one has after each step, as 5,25,50,100 [default: all at once].
+    #[arg(long, value_name = "PERCENT,...")]
+    steps: Option<Steps>,
+    /// How long each step is observed [default: 10s with --steps].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    interval: Option<Duration>,
+    /// What a step moves: clients, which then stay at the new set, or each flow for itself.
+    #[arg(long, value_name = "BY", value_parser = step_by, default_value = "client")]
+    step_by: StepBy,
+    /// New flows that the new set must have had in a step before the next one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_flows: u64,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
+impl Args {
+    fn rollout(&self) -> RolloutOptions {
+        let observed = self.steps.is_some() || self.min_flows > 0;
+        let default = if observed { INTERVAL_DEFAULT } else { Duration::ZERO };
+        RolloutOptions {
+            steps: self.steps.clone().unwrap_or_default(),
+            interval_ms: millis(self.interval.unwrap_or(default)),
+            step_by: self.step_by,
+            min_flows: self.min_flows,
+        }
+    }
+}
+
+fn step_by(text: &str) -> Result<StepBy, String> {
+    [StepBy::Client, StepBy::Flow]
+        .into_iter()
+        .find(|by| by.text() == text)
+        .ok_or_else(|| format!("'{text}' is not known; use client or flow"))
+}
+
 pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
+    let rollout = args.rollout();
     let request = UpgradeRequest {
+        rollout,
         aliases: args.aliases,
         to: args.to,
         from: args.from,
@@ -53,12 +90,28 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             ErrorCode::Unknown,
             "the upgrade, which another command began, is still running; this command stopped waiting, as its --timeout is over: run: switcher status",
         )),
-        Progress::Draining { .. } => Err(ApiError::new(ErrorCode::Unknown, "the agent did not say how it ended")),
+        Progress::Observing { .. } | Progress::Draining { .. } => {
+            Err(ApiError::new(ErrorCode::Unknown, "the agent did not say how it ended"))
+        }
     }
 }
 
 fn text(progress: &Progress) -> Option<String> {
     match progress {
+        Progress::Observing {
+            epoch,
+            step,
+            steps,
+            percent,
+            left_ms,
+            sets,
+            ..
+        } => Some(format!(
+            "step {step} of {steps}: {percent} % (epoch {epoch}), {}.{} s left; {}",
+            left_ms / 1_000,
+            left_ms % 1_000 / 100,
+            sets.iter().map(set_text).collect::<Vec<_>>().join("; "),
+        )),
         Progress::Draining {
             epoch,
             pending,
@@ -73,4 +126,11 @@ fn text(progress: &Progress) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+fn set_text(one: &SetProgress) -> String {
+    format!(
+        "{}/{}: {} new flow(s), {} refused",
+        one.alias, one.set, one.figures.flows_opened, one.figures.flows_refused
+    )
 }

@@ -107,7 +107,7 @@ impl Builder {
             id: alias.id,
             segments_row,
             segments: segments.len() as u32,
-            flags: if alias.udp_moves { AliasRow::UDP_MOVES } else { 0 },
+            flags: flags(alias),
             ..AliasRow::default()
         };
         Ok(self.push([row.row()]))
@@ -145,6 +145,12 @@ impl Builder {
             backends: backends.len() as u32,
         }
     }
+}
+
+const fn flags(alias: &AliasPlan) -> u32 {
+    let udp = if alias.udp_moves { AliasRow::UDP_MOVES } else { 0 };
+    let by_flow = if alias.by_flow { AliasRow::BY_FLOW } else { 0 };
+    udp | by_flow
 }
 
 /// Unused places repeat the last segment: the kernel compares with the row's last place first.

@@ -34,6 +34,8 @@ pub struct AliasPlan {
     pub listeners: Vec<Listener>,
     /// A switch moves its UDP conversations.
     pub udp_moves: bool,
+    /// Flows, not clients, are spread over the sets.
+    pub by_flow: bool,
     /// Which share of new flows each set gets: ascending, the last one ends at 2^32. Empty: no new flows.
     pub segments: Vec<Segment>,
     /// The sets that `segments` point at, and no others.

@@ -4,6 +4,7 @@ mod backend;
 mod listener;
 mod name;
 mod receipt;
+mod rollout;
 mod spec;
 mod weight;
 
@@ -13,6 +14,7 @@ pub use name::{AliasName, NameError, SetName, StackName};
 pub use receipt::{
     Action, AliasChange, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange, SetFigures,
 };
+pub use rollout::{RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
 pub use spec::{AliasPolicy, AliasSpec, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 

@@ -115,6 +115,30 @@ pub struct SetFigures {
     pub last_new_flow_ns: u64,
 }
 
+impl SetFigures {
+    /// What came since an earlier look.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            flows_opened: self.flows_opened.saturating_sub(earlier.flows_opened),
+            flows_established: self.flows_established.saturating_sub(earlier.flows_established),
+            flows_refused: self.flows_refused.saturating_sub(earlier.flows_refused),
+            flows_finished: self.flows_finished.saturating_sub(earlier.flows_finished),
+            flows_reset_by_client: self.flows_reset_by_client.saturating_sub(earlier.flows_reset_by_client),
+            flows_reset_by_backend: self
+                .flows_reset_by_backend
+                .saturating_sub(earlier.flows_reset_by_backend),
+            flows_expired: self.flows_expired.saturating_sub(earlier.flows_expired),
+            flows_unpinned: self.flows_unpinned.saturating_sub(earlier.flows_unpinned),
+            packets_in: self.packets_in.saturating_sub(earlier.packets_in),
+            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
+            packets_out: self.packets_out.saturating_sub(earlier.packets_out),
+            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            last_new_flow_ns: self.last_new_flow_ns,
+        }
+    }
+}
+
 /// One set in a receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetChange {

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Rollout;
 use super::split::Split;
-use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, StackName, UdpPolicy};
+use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, StackName, StepBy, UdpPolicy};
 
 /// Version of the form on disk.
 pub const DESIRED_SCHEMA: u32 = 1;
@@ -25,6 +26,9 @@ pub struct Desired {
     pub next_backend_id: u32,
     /// The aliases by name.
     pub aliases: BTreeMap<AliasName, Alias>,
+    /// Rollouts that have begun and not ended.
+    #[serde(default)]
+    pub rollouts: Vec<Rollout>,
 }
 
 impl Default for Desired {
@@ -35,6 +39,7 @@ impl Default for Desired {
             next_alias_id: 1,
             next_backend_id: 1,
             aliases: BTreeMap::new(),
+            rollouts: Vec::new(),
         }
     }
 }
@@ -52,6 +57,9 @@ pub struct Alias {
     /// What a switch does to UDP conversations.
     #[serde(default)]
     pub udp: UdpPolicy,
+    /// What chooses among the sets, while a rollout is between its first and last step; else the client.
+    #[serde(default)]
+    pub step_by: StepBy,
     /// Where clients find it.
     pub listen: Vec<Listener>,
     /// Who gets new flows now.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
-use crate::model::{AliasName, AliasPolicy, BackendAddress, Listener, SetName, Weight};
+use crate::model::{AliasName, AliasPolicy, BackendAddress, Listener, SetName, StepBy, Weight};
 
 /// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
@@ -27,7 +27,7 @@ impl Desired {
         self.aliases.get(name).ok_or_else(|| self.unknown(name))
     }
 
-    fn alias_mut(&mut self, name: &AliasName) -> Result<&mut Alias, Refusal> {
+    pub(super) fn alias_mut(&mut self, name: &AliasName) -> Result<&mut Alias, Refusal> {
         if !self.aliases.contains_key(name) {
             return Err(self.unknown(name));
         }
@@ -67,6 +67,7 @@ impl Desired {
             stack: None,
             path,
             udp,
+            step_by: StepBy::default(),
             listen: listen.to_owned(),
             split: Split::default(),
             previous: None,

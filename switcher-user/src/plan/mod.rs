@@ -7,6 +7,7 @@ mod difference;
 mod edit;
 mod refusal;
 mod resolve;
+mod rollout;
 mod split;
 
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
@@ -14,6 +15,7 @@ pub use difference::{Difference, RemovedSet};
 pub use edit::{FlowSetIds, Move};
 pub use refusal::Refusal;
 pub use resolve::{AliasPaths, BackendChoice, Resolved, Touched};
+pub use rollout::{Rollout, RolloutMove};
 pub use split::{HASH_SPACE, SEGMENTS_MAX, Split, SplitSegment, weights_text};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Alias, Backend, Desired, Refusal, Set};
 use crate::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
-use crate::model::{AliasName, PathPolicy, SetName, UdpPolicy};
+use crate::model::{AliasName, PathPolicy, SetName, StepBy, UdpPolicy};
 use crate::net::{BackendRoute, Observed, RouteKind};
 
 /// What a change is about: there, what cannot be done is an error; elsewhere it is a note, and new flows take the stack.
@@ -135,6 +135,7 @@ impl Resolver<'_> {
             id: alias.id,
             listeners: alias.listen.clone(),
             udp_moves: alias.udp == UdpPolicy::Move,
+            by_flow: alias.step_by == StepBy::Flow,
             segments: Vec::new(),
             sets: Vec::new(),
         };

@@ -62,6 +62,7 @@ pub fn alias(id: u32, listeners: &[&str], set: u32, backends: Vec<BackendPlan>) 
         id,
         listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
         udp_moves: false,
+        by_flow: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan { id: set, backends }],
     }

@@ -3,6 +3,7 @@
 mod changes;
 mod fakes;
 mod lifecycle;
+mod rollouts;
 mod upgrades;
 
 use std::collections::BTreeMap;
@@ -203,6 +204,7 @@ fn upgrade(to: &str, drain_timeout_ms: u64) -> UpgradeRequest {
         to: to.parse().unwrap(),
         from: None,
         drain_timeout_ms,
+        rollout: crate::model::RolloutOptions::default(),
     }
 }
 
@@ -220,7 +222,9 @@ async fn finished(mut progress: watch::Receiver<Progress>) -> Receipt {
     let end = tokio::time::timeout(LONG, end).await.unwrap().unwrap().clone();
     match end {
         Progress::Finished { receipt, .. } => *receipt,
-        Progress::Draining { .. } | Progress::StillRunning { .. } => unreachable!("it has finished"),
+        Progress::Observing { .. } | Progress::Draining { .. } | Progress::StillRunning { .. } => {
+            unreachable!("it has finished")
+        }
     }
 }
 

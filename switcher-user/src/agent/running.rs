@@ -1,0 +1,413 @@
+//! Rollouts that run: each look at the kernel goes through the machine, and what that asks for through the one door.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::door::Look;
+use super::drain::{Sight, Watch, Watching, watch_sets};
+use super::flows::figures;
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use super::receipts::Draft;
+use super::upgrade::unix_ms;
+use crate::api::{ApiError, FlowCounts, Progress, SCHEMA, SetProgress};
+use crate::model::{AliasName, DrainResult, Outcome, SetFigures, SetName};
+use crate::plan::{Desired, Rollout};
+use crate::rollout::{Action, End, Order, Snapshot, State, advance};
+
+/// A flip that the machine has decided on must not be cut short: the command's time is the machine's to keep.
+const FLIP_TIME: Duration = Duration::from_secs(60);
+
+/// A rollout that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Its number, of this agent.
+    pub(super) id: u64,
+    pub(super) rollout: Rollout,
+    pub(super) draft: Draft,
+    pub(super) progress: watch::Sender<Progress>,
+    /// The sets that it is about, in the order of all lists of figures here.
+    sets: Vec<Watched>,
+    /// Figures when the step began.
+    base: Vec<SetFigures>,
+    /// The last look.
+    last: Vec<SetFigures>,
+    left: Option<FlowCounts>,
+    drain_began_ms: Option<u64>,
+    clock: Clock,
+    watching: watch::Sender<Watching>,
+}
+
+#[derive(Clone, Debug)]
+struct Watched {
+    alias: AliasName,
+    set: SetName,
+    id: u32,
+    is_new: bool,
+}
+
+/// Time since the rollout began, also where an earlier agent began it.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    base: Instant,
+    offset_ms: u64,
+}
+
+impl Running {
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.offset_ms + millis(self.clock.base.elapsed())
+    }
+
+    pub(super) fn order(&self) -> Order {
+        let request = &self.rollout.request;
+        Order {
+            steps: request.rollout.steps.percent().to_vec(),
+            interval_ms: request.rollout.interval_ms,
+            min_flows: request.rollout.min_flows,
+            checked: false,
+            drain_timeout_ms: request.drain_timeout_ms,
+            deadline_ms: self.rollout.timeout_ms,
+            only_drains: self.rollout.only_drains(),
+        }
+    }
+
+    pub(super) fn has_old_sets(&self) -> bool {
+        self.sets.iter().any(|set| !set.is_new)
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.sets.iter().map(|set| set.id).collect()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let new = self.since_step().filter(|(set, _)| set.is_new);
+        Snapshot {
+            new_flows: new.map(|(_, figures)| figures.flows_opened).sum(),
+            left: self.left.map(|left| left.live()),
+            ..Snapshot::default()
+        }
+    }
+
+    /// What each set had since the step began.
+    fn since_step(&self) -> impl Iterator<Item = (&Watched, SetFigures)> {
+        let pairs = self.base.iter().zip(&self.last);
+        self.sets
+            .iter()
+            .zip(pairs)
+            .map(|(set, (base, last))| (set, last.since(base)))
+    }
+
+    fn report(&self, epoch: u64) {
+        let order = self.order();
+        let now = self.now_ms();
+        let progress = match &self.rollout.state {
+            State::Observing { step, since_ms } => Progress::Observing {
+                schema: SCHEMA,
+                epoch,
+                step: step + 1,
+                steps: order.steps(),
+                percent: order.steps[*step],
+                left_ms: (since_ms + order.interval_ms).saturating_sub(now),
+                sets: self.side_by_side(),
+            },
+            State::Draining { since_ms } => draining(
+                epoch,
+                self.left.unwrap_or_default(),
+                (since_ms + order.drain_timeout_ms).saturating_sub(now),
+            ),
+            _ => return,
+        };
+        self.progress.send_replace(progress);
+    }
+
+    fn side_by_side(&self) -> Vec<SetProgress> {
+        let one = |(set, figures): (&Watched, SetFigures)| SetProgress {
+            alias: set.alias.clone(),
+            set: set.set.clone(),
+            is_new: set.is_new,
+            figures,
+        };
+        self.since_step().map(one).collect()
+    }
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    pub(super) fn new_running(&self, rollout: Rollout, draft: Draft) -> Running {
+        let id = self.running.iter().map(|running| running.id).max().unwrap_or(0) + 1;
+        let sets = sets_of(&self.desired, &rollout);
+        let clock = Clock {
+            base: Instant::now(),
+            offset_ms: unix_ms().saturating_sub(rollout.started_unix_ms),
+        };
+        let none = vec![SetFigures::default(); sets.len()];
+        Running {
+            id,
+            progress: watch::Sender::new(draining(
+                self.epoch,
+                FlowCounts::default(),
+                rollout.request.drain_timeout_ms,
+            )),
+            rollout,
+            draft,
+            base: none.clone(),
+            last: none,
+            sets,
+            left: None,
+            drain_began_ms: None,
+            clock,
+            watching: watch::Sender::new(Watching::Figures),
+        }
+    }
+
+    /// Looks at the kernel for it from now on.
+    pub(super) fn run_on(&mut self, running: Running) {
+        let watch = Watch {
+            upgrade: running.id,
+            figures_of: running.ids(),
+            flows_of: running
+                .sets
+                .iter()
+                .filter(|set| !set.is_new)
+                .map(|set| set.id)
+                .collect(),
+        };
+        running.watch_what_matters();
+        running.report(self.epoch);
+        let (kernel, sights) = (self.kernel.clone(), self.sights.0.clone());
+        tokio::spawn(watch_sets(kernel, watch, running.watching.subscribe(), sights));
+        self.running.push(running);
+    }
+
+    /// Rollouts that an earlier agent left: the split on the disk is theirs, and they go on from there.
+    pub(super) async fn resume(&mut self) {
+        for mut rollout in self.desired.rollouts.clone() {
+            let kept = match rollout.receipt {
+                Some(id) => self.disk.run(move |store| store.receipt(id)).await.ok(),
+                None => None,
+            };
+            let draft = Draft::resumed(&rollout, kept, &self.desired);
+            let mut running = self.new_running(rollout.clone(), draft);
+            let now = running.now_ms();
+            resume_at(&mut rollout.state, now);
+            running.rollout = rollout;
+            if let Ok(figures) = figures(&self.kernel, running.ids()).await {
+                running.base.clone_from(&figures);
+                running.last = figures;
+            }
+            tracing::info!("the {} goes on", running.what());
+            self.run_on(running);
+        }
+    }
+
+    /// A look has come in.
+    pub(super) async fn looked(&mut self, sight: Sight) {
+        let Some(at) = self.running.iter().position(|running| running.id == sight.upgrade) else {
+            return;
+        };
+        let mut running = self.running.swap_remove(at);
+        let mut seen = match sight.seen {
+            Ok((figures, left)) => {
+                (running.last, running.left) = (figures, left);
+                running.snapshot()
+            }
+            Err(error) => Snapshot {
+                unreadable: Some(error.to_string()),
+                ..running.snapshot()
+            },
+        };
+        self.go_on(&mut running, &mut seen).await;
+        if let State::Done(end) = running.rollout.state.clone() {
+            self.finish(running, end).await;
+        } else {
+            running.watch_what_matters();
+            running.report(self.epoch);
+            self.running.push(running);
+        }
+    }
+
+    async fn go_on(&mut self, running: &mut Running, seen: &mut Snapshot) {
+        let order = running.order();
+        let was = std::mem::discriminant(&running.rollout.state);
+        loop {
+            let state = running.rollout.state.clone();
+            if let State::Draining { since_ms } = state {
+                running.drain_began_ms = Some(since_ms);
+            }
+            let (state, action) = advance(&order, state, seen, running.now_ms());
+            running.rollout.state = state;
+            let flip = match action {
+                None => break,
+                Some(Action::Flip { step }) => self.flip_step(running, step, Instant::now() + FLIP_TIME).await,
+                Some(Action::FlipBack) => self.flip_back(running).await,
+            };
+            seen.flip = Some(flip.map_err(|error| error.message));
+        }
+        let state = &running.rollout.state;
+        if std::mem::discriminant(state) != was && !matches!(state, State::Done(_)) {
+            self.keep_rollout(&running.rollout).await;
+        }
+    }
+
+    /// The split of a step, with the state that it leads to, on the disk and then in the kernel. The machine moves on when
+    /// it is told.
+    pub(super) async fn flip_step(
+        &mut self,
+        running: &mut Running,
+        step: usize,
+        deadline: Instant,
+    ) -> Result<(), ApiError> {
+        let base = figures(&self.kernel, running.ids()).await?;
+        let percent = running.order().steps[step];
+        let mut next = (*self.desired).clone();
+        next.rollout_step(&running.rollout, percent)?;
+        let mut rollout = running.rollout.clone();
+        rollout.state = State::Observing {
+            step,
+            since_ms: running.now_ms(),
+        };
+        put_rollout(&mut next, rollout);
+        let landed = self.land(next, Look::Recent, deadline).await?;
+        running.draft.landed(landed);
+        running.last.clone_from(&base);
+        running.base = base;
+        Ok(())
+    }
+
+    /// Back to what was.
+    async fn flip_back(&mut self, running: &mut Running) -> Result<(), ApiError> {
+        let mut next: Desired = (*self.desired).clone();
+        next.rollout_back(&running.rollout);
+        put_rollout(&mut next, running.rollout.clone());
+        let landed = self.land(next, Look::Recent, Instant::now() + FLIP_TIME).await?;
+        running.draft.flip_back = Some(landed.flip);
+        Ok(())
+    }
+
+    /// Where it is, on the disk. That fails for a full disk: an older place is good enough to go on from.
+    pub(super) async fn keep_rollout(&mut self, rollout: &Rollout) {
+        let mut next = (*self.desired).clone();
+        put_rollout(&mut next, rollout.clone());
+        self.keep(next).await;
+    }
+
+    async fn keep(&mut self, next: Desired) {
+        let next = std::sync::Arc::new(next);
+        let saved = std::sync::Arc::clone(&next);
+        match self.disk.run(move |store| store.save(&saved)).await {
+            Ok(()) => self.desired = next,
+            Err(error) => tracing::warn!("where a rollout is could not be kept: {error}"),
+        }
+    }
+
+    /// The receipt, then the record goes, then whoever watches is told.
+    async fn finish(&mut self, mut running: Running, end: End) {
+        if let (Some(left), false) = (running.left, matches!(end, End::Refused { .. })) {
+            running.draft.drain = Some(running.drain_result(left));
+        }
+        let outcome = match end {
+            End::Drained => Outcome::Done,
+            End::FlowsLeft => Outcome::FlowsLeft,
+            End::RolledBack { why } => {
+                running.draft.why = Some(why);
+                Outcome::RolledBack
+            }
+            End::Refused { why, .. } | End::Unknown { why } => {
+                running.draft.warnings.push(why);
+                Outcome::Unknown
+            }
+        };
+        let receipt = self.receipt(running.draft, outcome).await;
+        let mut next = (*self.desired).clone();
+        let had = next.rollouts.len();
+        next.rollouts
+            .retain(|rollout| rollout.request != running.rollout.request);
+        if next.rollouts.len() != had {
+            self.keep(next).await;
+        }
+        running.progress.send_replace(Progress::finished(receipt));
+    }
+
+    /// The agent is stopped. What runs stays on the disk, and the next agent goes on with it.
+    pub(super) async fn leave_rollouts(&mut self) {
+        for mut running in std::mem::take(&mut self.running) {
+            let text =
+                "the agent was stopped before it had ended; the split stands, and the next agent goes on with it";
+            running.draft.warnings.push(text.to_owned());
+            let receipt = self.receipt(running.draft, Outcome::Unknown).await;
+            running.progress.send_replace(Progress::finished(receipt));
+        }
+    }
+}
+
+impl Running {
+    fn watch_what_matters(&self) {
+        let what = match self.rollout.state {
+            State::Draining { .. } => Watching::Flows,
+            _ => Watching::Figures,
+        };
+        self.watching
+            .send_if_modified(|watching| std::mem::replace(watching, what) != what);
+    }
+
+    fn drain_result(&self, left: FlowCounts) -> DrainResult {
+        DrainResult {
+            timeout_ms: self.rollout.request.drain_timeout_ms,
+            waited_ms: self
+                .drain_began_ms
+                .map_or(0, |began| self.now_ms().saturating_sub(began)),
+            pending_left: left.pending,
+            established_left: left.established,
+        }
+    }
+}
+
+/// Both sets of each alias; the old one only where it is known.
+fn sets_of(desired: &Desired, rollout: &Rollout) -> Vec<Watched> {
+    let mut sets = Vec::new();
+    for one in &rollout.moves {
+        let Some(alias) = desired.aliases.get(&one.alias) else {
+            continue;
+        };
+        for (name, is_new) in [(one.from.as_ref(), false), (Some(&rollout.request.to), true)] {
+            let Some((name, set)) = name.and_then(|name| alias.sets.get_key_value(name)) else {
+                continue;
+            };
+            sets.push(Watched {
+                alias: one.alias.clone(),
+                set: name.clone(),
+                id: set.id,
+                is_new,
+            });
+        }
+    }
+    sets
+}
+
+/// Windows begin anew, for nobody looked meanwhile; a flip back that was asked for is asked for again.
+fn resume_at(state: &mut State, now_ms: u64) {
+    match state {
+        State::Observing { since_ms, .. } => *since_ms = now_ms,
+        State::RollingBack { again_ms, asked, .. } => (*again_ms, *asked) = (now_ms, false),
+        State::CheckingHealth | State::Flipping { .. } | State::Draining { .. } | State::Done(_) => {}
+    }
+}
+
+fn put_rollout(desired: &mut Desired, rollout: Rollout) {
+    desired.rollouts.retain(|other| other.request != rollout.request);
+    desired.rollouts.push(rollout);
+}
+
+fn draining(epoch: u64, counts: FlowCounts, left_ms: u64) -> Progress {
+    Progress::Draining {
+        schema: SCHEMA,
+        epoch,
+        pending: counts.pending,
+        established: counts.established,
+        left_ms,
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

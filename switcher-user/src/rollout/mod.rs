@@ -1,0 +1,18 @@
+//! The rollout: an upgrade as a machine of states. Pure: no I/O and no clock, so an hour is a test of a millisecond.
+//!
+//! ```text
+//! checking health --> flipping 1 --> observing 1 --> flipping 2 ... --> draining --> done
+//!        |                |                |                               |
+//!     refused          refused             +--------> rolling back <-------+
+//! ```
+
+mod machine;
+mod order;
+mod state;
+
+pub use machine::advance;
+pub use order::Order;
+pub use state::{Action, Check, End, Health, Snapshot, State};
+
+#[cfg(test)]
+mod tests;
