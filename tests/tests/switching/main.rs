@@ -7,5 +7,6 @@ mod crash;
 mod ground;
 mod keeping;
 mod mtu;
+mod rollout;
 mod rules;
 mod udp;

@@ -1,0 +1,132 @@
+//! Upgrades in steps, on real connections.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use switcher_tests::lab::{Agent, LISTENER_V4};
+
+use crate::ground::{Ground, Kept};
+
+/// Weights of `web` as `status` has them.
+fn split(ground: &Ground) -> BTreeMap<String, u64> {
+    let status = ground.json("status web --json");
+    serde_json::from_value(status["aliases"][0]["split"].clone()).unwrap()
+}
+
+/// Runs a command on the side.
+fn job(agent: &Agent, line: &str) -> std::thread::JoinHandle<i32> {
+    let mut command = std::process::Command::new(switcher_tests::binaries::switcher().unwrap());
+    command.env("SWITCHER_HOST", format!("unix://{}", agent.socket().display()));
+    command.args(line.split_whitespace());
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    std::thread::spawn(move || child.wait().unwrap().code().unwrap_or(-1))
+}
+
+fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Answers of `count` clients of the pool.
+fn answers_of_clients(ground: &Ground, count: u32) -> Vec<String> {
+    let script = format!(
+        "for i in $(seq 1 {count}); do curl -s --max-time 5 --interface 10.200.0.$i http://{LISTENER_V4}/; done"
+    );
+    let outcome = ground.lab.client().run(&["sh", "-c", &script]).unwrap();
+    outcome.stdout.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn clients_move_one_way_while_shares_rise() {
+    let ground = Ground::new("auto");
+    let upgrade = job(&ground.agent, "upgrade web --to v2 --steps 30,60,100 --interval 5s");
+    let mut before = vec!["v1".to_owned(); 60];
+    for share in [30, 60] {
+        wait_for("a step", || split(&ground).get("v2") == Some(&share));
+        let now = answers_of_clients(&ground, 60);
+        let moved = now.iter().filter(|answer| *answer == "v2").count();
+        assert!((1..60).contains(&moved), "{share} %: {moved} of 60");
+        for (was, is) in before.iter().zip(&now) {
+            assert!(was == "v1" || is == "v2", "a client went back");
+        }
+        before = now;
+    }
+    assert_eq!(upgrade.join().unwrap(), 0);
+    assert!(answers_of_clients(&ground, 60).iter().all(|answer| answer == "v2"));
+}
+
+/// Behind one NAT all clients are one: by client a step moves all or nobody, by flow it moves its share.
+#[test]
+fn by_flow_one_client_sees_both() {
+    let ground = Ground::new("auto");
+    let ask = || {
+        (0..40)
+            .map(|_| ground.answers()[0].clone())
+            .filter(|answer| answer == "v2")
+            .count()
+    };
+    let upgrade = job(
+        &ground.agent,
+        "upgrade web --to v2 --steps 50,100 --interval 4s --step-by flow",
+    );
+    wait_for("a step", || split(&ground).contains_key("v2"));
+    let moved = ask();
+    assert!((4..37).contains(&moved), "{moved} of 40");
+    assert_eq!(upgrade.join().unwrap(), 0);
+    assert_eq!(ask(), 40);
+}
+
+#[test]
+fn an_agent_killed_in_a_step_goes_on_and_the_same_command_attaches() {
+    let mut ground = Ground::new("auto");
+    let line = "upgrade web --to v2 --steps 50,100 --interval 3s --drain-timeout 5s";
+    let first = job(&ground.agent, line);
+    wait_for("a step", || split(&ground).contains_key("v2"));
+    ground.agent.kill().unwrap();
+    assert_eq!(first.join().unwrap(), 7, "the outcome is not known");
+    ground.agent.launch().unwrap();
+    assert_eq!(
+        split(&ground),
+        BTreeMap::from([("v1".to_owned(), 50), ("v2".to_owned(), 50)])
+    );
+    ground.expect("upgrade web --to v2 --steps 25,100", 6);
+    ground.expect(line, 0);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+}
+
+#[test]
+fn an_agent_killed_while_it_drains_goes_on_waiting() {
+    let mut ground = Ground::new("bypass");
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    kept.ask();
+    let line = "upgrade web --to v2 --drain-timeout 60s";
+    let first = job(&ground.agent, line);
+    wait_for("the switch", || {
+        split(&ground) == BTreeMap::from([("v2".to_owned(), 100)])
+    });
+    ground.agent.kill().unwrap();
+    assert_eq!(first.join().unwrap(), 7);
+    ground.agent.launch().unwrap();
+    assert_eq!(kept.ask(), "v1");
+    let again = job(&ground.agent, line);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!again.is_finished(), "a flow is left");
+    drop(kept);
+    assert_eq!(again.join().unwrap(), 0);
+    assert_eq!(ground.json("receipt ls --json")["receipts"][0]["outcome"], "done");
+}
+
+#[test]
+fn the_commands_time_in_a_step_rolls_back() {
+    let ground = Ground::new("auto");
+    ground.expect("upgrade web --to v2 --steps 50,100 --interval 60s --timeout 2s", 3);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    ground.expect("upgrade web --to v2 --min-flows 1000000 --timeout 1s", 3);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
