@@ -100,6 +100,8 @@ impl Host {
         });
         answers.unwrap();
         self.agent = Some(agent);
+        // The socket is there before the programs are; the first answer comes after.
+        self.run("switcher status");
     }
 
     /// A command of the README, which has to exit with 0.
