@@ -60,6 +60,8 @@ const NEEDS: &[Need] = &[
     Need { what: "ip", packages: &["iproute2"], present: || on_path("ip"), scope: Scope::All },
     Need { what: "tcpdump", packages: &["tcpdump"], present: || on_path("tcpdump"), scope: Scope::All },
     Need { what: "sysctl", packages: &["procps"], present: || on_path("sysctl"), scope: Scope::All },
+    Need { what: "systemd-analyze", packages: &["systemd"], present: || on_path("systemd-analyze"), scope: Scope::All },
+    Need { what: "script", packages: &["bsdutils"], present: || on_path("script"), scope: Scope::All },
     Need { what: "nsenter", packages: &["util-linux"], present: || on_path("nsenter"), scope: Scope::All },
     Need { what: "prometheus and promtool", packages: &["prometheus"], present: || on_path("promtool"), scope: Scope::All },
     Need { what: "curl", packages: &["curl"], present: || on_path("curl"), scope: Scope::All },

@@ -19,6 +19,7 @@ mod status;
 mod table;
 mod upgrade;
 mod wait;
+mod watch;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;

@@ -12,3 +12,5 @@ mod manual;
 mod metrics;
 mod prometheus;
 mod scrape;
+mod service;
+mod watch;
