@@ -2,9 +2,12 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, ticks};
+use crate::abi::{
+    ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, micros, ticks,
+};
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, Opening};
+use crate::latency::observe;
 use crate::packet::Packet;
 use crate::parse::{Content, IcmpError, Layout, Parsed, Transport, parse};
 use crate::reason::Reason;
@@ -79,6 +82,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             Verdict::pass(Reason::OtherHook)
         };
     }
+    if let Some(found) = &found {
+        count_syn_again(tables, &parsed, found);
+    }
     if parsed.transport.is_open()
         && let Some(verdict) = opening(packet, tables, &parsed, found.as_ref())
     {
@@ -131,9 +137,10 @@ fn opening<P: Packet, T: Tables>(
     found: Option<&Found<'_>>,
 ) -> Option<Verdict> {
     let mut epoch = None;
+    let now_ticks = ticks(tables.coarse_now_ns());
     if let Some(found) = found
         && found.state() as u8 != State::Closing as u8
-        && !flow::is_over(found, ticks(tables.coarse_now_ns()))
+        && !flow::is_over(found, now_ticks)
     {
         if found.state() as u8 == State::Established as u8 && !may_move(parsed, found) {
             return None;
@@ -154,7 +161,7 @@ fn opening<P: Packet, T: Tables>(
         return None;
     }
     if let Some(found) = found {
-        flow::release(tables, found);
+        flow::release(tables, found, now_ticks);
     }
     Some(match choose::choose(&image, header, &parsed.key) {
         Ok(choice) => open(packet, tables, parsed, &choice),
@@ -263,11 +270,9 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
     if let Some(traffic) = tables.traffic(found.slot) {
         traffic.client.count(parsed.packets, parsed.bytes);
     }
-    match track::from_client(record, &parsed.transport, found.state()) {
-        Event::Nothing => {}
-        Event::Established => flow::promote(tables, found, now_ticks),
-        event => end(tables, found, event),
-    }
+    let clock = || micros(tables.exact_now_ns());
+    let event = track::from_client(record, &parsed.transport, found.state(), clock);
+    settle(tables, found, event, now_ticks);
     let ifindex = record.backend.ifindex.load(Relaxed);
     send_to_backend(packet, parsed, identity, ifindex, forward_reason(identity))
 }
@@ -342,10 +347,32 @@ fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     if let Some(traffic) = tables.traffic(found.slot) {
         traffic.backend.count(parsed.packets, parsed.bytes);
     }
-    match track::from_backend(record, &parsed.transport, found.state()) {
+    let clock = || micros(tables.exact_now_ns());
+    let event = track::from_backend(record, &parsed.transport, found.state(), clock);
+    settle(tables, found, event, now_ticks);
+}
+
+/// What a packet did to its flow, counted.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, found: &Found<'_>, event: Event, now_ticks: u32) {
+    let set_id = found.identity.set_id;
+    match event {
         Event::Nothing => {}
-        Event::Established => flow::promote(tables, found, now_ticks),
+        Event::Answered { after_us } => observe(tables, set_id, after_us, |latencies| &latencies.answer),
+        Event::FirstReply { after_us } => observe(tables, set_id, after_us, |latencies| &latencies.first_reply),
+        Event::Established { after_us } => flow::promote(tables, found, now_ticks, after_us),
         event => end(tables, found, event),
+    }
+}
+
+/// A SYN again on a pending flow, whoever decides it: its client had no answer.
+#[inline(always)]
+fn count_syn_again<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
+    if found.word.is(State::Pending)
+        && track::is_syn_again(found.record, &parsed.transport)
+        && let Some(counters) = tables.counters(found.identity.set_id)
+    {
+        add(&counters.syns_retransmitted, 1);
     }
 }
 
@@ -431,12 +458,13 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
     let Some(counters) = tables.counters(found.identity.set_id) else {
         return;
     };
-    let was_established = found.state() as u8 == State::Established as u8;
-    match event {
-        Event::Refused => add(&counters.flows_refused, 1),
-        Event::Finished => add(&counters.flows_finished, 1),
-        Event::ResetByClient if was_established => add(&counters.flows_reset_by_client, 1),
-        Event::ResetByBackend if was_established => add(&counters.flows_reset_by_backend, 1),
-        _ => {}
-    }
+    let was_established = found.state() as u8 == State::Established as u8 || flow::is_unpinned(found.record);
+    let counter = match event {
+        Event::Refused if !was_established => &counters.flows_refused,
+        _ if !was_established => &counters.flows_reset_in_handshake,
+        Event::Finished => &counters.flows_finished,
+        Event::ResetByClient => &counters.flows_reset_by_client,
+        _ => &counters.flows_reset_by_backend,
+    };
+    add(counter, 1);
 }

@@ -13,9 +13,10 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{
     CLOSING_TIMEOUT_TICKS, CONVERSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX,
     ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS,
-    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add, ticks,
+    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
 };
 use crate::choose::hash_flow;
+use crate::latency::observe;
 use crate::parse::{PROTOCOL_UDP, Transport};
 use crate::reason::Reason;
 use crate::tables::{IndexError, Tables};
@@ -119,7 +120,7 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
     track::open(
         record,
         opening.transport,
-        ticks(opening.now_ns),
+        opening.now_ns,
         opening.ifindex,
         opening.backend_ifindex,
     );
@@ -195,11 +196,32 @@ fn claim_pending<T: Tables>(tables: &T) -> Option<(u32, &FlowRecord, StateWord)>
             continue;
         }
         if word.is(State::Pending) || word.is(State::Closing) {
-            remove_keys(tables, &record.identity.load(), slot, word.generation());
+            let identity = record.identity.load();
+            if word.is(State::Pending) {
+                count_timed_out(tables, record, identity.set_id);
+            }
+            remove_keys(tables, &identity, slot, word.generation());
         }
         return Some((slot, record, word.claimed_anew()));
     }
     None
+}
+
+/// True when the handshake of a record in the ring has completed: only its slot is one of the ring.
+#[inline(always)]
+#[must_use]
+pub fn is_unpinned(record: &FlowRecord) -> bool {
+    record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0
+}
+
+/// A pending record is given up. Invariant I9: each that was opened is counted once more when it is pending no longer.
+#[inline(always)]
+fn count_timed_out<T: Tables>(tables: &T, record: &FlowRecord, set_id: u32) {
+    if !is_unpinned(record)
+        && let Some(counters) = tables.counters(set_id)
+    {
+        add(&counters.flows_timed_out, 1);
+    }
 }
 
 /// A tick of another CPU may lie a little ahead of this one's (about two seconds are forgiven): that is no idle time of 52
@@ -333,8 +355,15 @@ fn remove_key<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) {
 
 /// Ends a flow whose client begins anew on the same ports: its keys are free for the next decision.
 #[inline(always)]
-pub fn release<T: Tables>(tables: &T, found: &Found<'_>) {
+pub fn release<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
     if tables.swap_state(found.record, found.word, found.word.with(State::Claimed)) {
+        if found.word.is(State::Pending) {
+            count_timed_out(tables, found.record, found.identity.set_id);
+        } else if is_over(found, now_ticks)
+            && let Some(counters) = tables.counters(found.identity.set_id)
+        {
+            add(&counters.flows_expired, 1);
+        }
         remove_keys(tables, &found.identity, found.slot, found.word.generation());
         tables.swap_state(
             found.record,
@@ -345,44 +374,57 @@ pub fn release<T: Tables>(tables: &T, found: &Found<'_>) {
 }
 
 /// Gives a flow whose handshake is complete a slot that no SYN can take. Only one CPU does it; the others go on with
-/// the pending record until the index leads to the new one.
+/// the pending record until the index leads to the new one. `after_us`: how long it took.
 #[inline(always)]
-pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32) {
+pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32, after_us: u32) {
     let record = found.record;
     let Some(counters) = tables.counters(found.identity.set_id) else {
         return;
     };
     // Found no room before: counted already, but room may have come since.
-    let again = record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0;
+    let again = is_unpinned(record);
     if !tables.swap_state(record, found.word, found.word.with(State::Moved)) {
         return;
     }
+    let is_udp = found.identity.protocol == PROTOCOL_UDP;
     if !again {
         add(&counters.flows_established, 1);
+        observe(tables, found.identity.set_id, after_us, |latencies| {
+            if is_udp {
+                &latencies.first_reply
+            } else {
+                &latencies.handshake
+            }
+        });
     }
-    let Some((slot, target, claimed)) = claim_established(tables, now_ticks) else {
-        record
-            .client
-            .flags
-            .store(record.client.flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
+    let moved = move_to_established(tables, found, now_ticks, is_udp);
+    if !moved {
+        let flags = &record.client.flags;
+        flags.store(flags.load(Relaxed) | FlowSide::UNPINNED, Relaxed);
         tables.swap_state(record, found.word.with(State::Moved), found.word);
         if !again {
             add(&counters.flows_unpinned, 1);
         }
-        return;
+    }
+}
+
+/// False: no room, or no memory for the index.
+#[inline(always)]
+fn move_to_established<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32, is_udp: bool) -> bool {
+    let Some((slot, target, claimed)) = claim_established(tables, now_ticks) else {
+        return false;
     };
-    copy(record, &found.identity, target);
+    copy(found.record, &found.identity, target);
     if let (Some(from), Some(to)) = (tables.traffic(found.slot), tables.traffic(slot)) {
         to.go_on(from);
     }
-    let is_udp = found.identity.protocol == PROTOCOL_UDP;
     let state = if is_udp { State::Conversing } else { State::Established };
     tables.swap_state(target, claimed, claimed.with(state));
-    if turn_keys(tables, found, slot, claimed.generation()).is_err() {
-        // No memory for the index: the flow goes on in the ring, and the next packet tries again.
+    let turned = turn_keys(tables, found, slot, claimed.generation()).is_ok();
+    if !turned {
         tables.swap_state(target, claimed.with(state), claimed.with(State::Free));
-        tables.swap_state(record, found.word.with(State::Moved), found.word);
     }
+    turned
 }
 
 /// Turns both keys to the new slot, or none.
@@ -400,6 +442,7 @@ fn turn_keys<T: Tables>(tables: &T, found: &Found<'_>, slot: u32, generation: u3
 #[inline(always)]
 fn copy(from: &FlowRecord, identity: &FlowIdentity, to: &FlowRecord) {
     to.seen_ticks.store(from.seen_ticks.load(Relaxed), Relaxed);
+    to.since_us.store(from.since_us.load(Relaxed), Relaxed);
     copy_side(&from.client, &to.client);
     copy_side(&from.backend, &to.backend);
     to.identity.store(identity);

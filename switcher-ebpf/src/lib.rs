@@ -15,6 +15,7 @@ pub mod abi;
 pub mod choose;
 pub mod decide;
 pub mod flow;
+pub mod latency;
 #[cfg(not(target_arch = "bpf"))]
 pub mod native;
 pub mod packet;

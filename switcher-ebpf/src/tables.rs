@@ -1,6 +1,6 @@
 //! What the packet logic needs of the maps.
 
-use crate::abi::{FlowKey, FlowRecord, FlowTraffic, IndexValue, Row, SetCounters, StateWord};
+use crate::abi::{FlowKey, FlowRecord, FlowTraffic, IndexValue, Row, SetCounters, SetLatencies, StateWord, Word64};
 
 /// Why a key was not put into the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,4 +55,10 @@ pub trait Tables {
 
     /// This CPU's counters of a set; `None` past [`crate::abi::SETS_MAX`].
     fn counters(&self, set_id: u32) -> Option<&SetCounters>;
+    /// The latencies of a set, of all CPUs; `None` past [`crate::abi::SETS_MAX`].
+    fn latencies(&self, set_id: u32) -> Option<&SetLatencies>;
+    /// `bucket` of a [`crate::abi::Histogram`], in a way that the verifier sees to be one.
+    fn bounded_bucket(&self, bucket: usize) -> usize;
+    /// Adds to a word that several CPUs add to.
+    fn add_shared(&self, word: &Word64, amount: u64);
 }

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{FlowRecord, FlowSide, State};
+use crate::abi::{FlowRecord, FlowSide, State, micros, ticks};
 use crate::parse::{TcpFacts, Transport};
 
 /// What a packet does to its flow.
@@ -14,8 +14,21 @@ use crate::parse::{TcpFacts, Transport};
 pub enum Event {
     /// Nothing that changes its state.
     Nothing,
-    /// The handshake is complete.
-    Established,
+    /// The backend's first SYN-ACK.
+    Answered {
+        /// Since the client's SYN; microseconds.
+        after_us: u32,
+    },
+    /// The handshake is complete; of UDP: answered.
+    Established {
+        /// Since the client's SYN or datagram; microseconds.
+        after_us: u32,
+    },
+    /// The backend's first data after the client's.
+    FirstReply {
+        /// Since the client's first data; microseconds.
+        after_us: u32,
+    },
     /// The backend answered the SYN with a RST.
     Refused,
     /// Both sides have said that they are done.
@@ -43,13 +56,14 @@ const fn end_of(tcp: &TcpFacts) -> u32 {
 
 /// The client's first packet, noted in a fresh record.
 #[inline(always)]
-pub fn open(record: &FlowRecord, transport: &Transport, now_ticks: u32, ifindex: u32, backend_ifindex: u32) {
+pub fn open(record: &FlowRecord, transport: &Transport, now_ns: u64, ifindex: u32, backend_ifindex: u32) {
     let (client, backend) = (&record.client, &record.backend);
     let (sequence, end) = match transport {
         Transport::Tcp(tcp) => (tcp.sequence, end_of(tcp)),
         Transport::Udp { .. } => (0, 0),
     };
-    record.seen_ticks.store(now_ticks, Relaxed);
+    record.seen_ticks.store(ticks(now_ns), Relaxed);
+    record.since_us.store(micros(now_ns), Relaxed);
     client.next.store(end, Relaxed);
     client.acked.store(0, Relaxed);
     client.flags.store(FlowSide::SYN, Relaxed);
@@ -60,9 +74,25 @@ pub fn open(record: &FlowRecord, transport: &Transport, now_ticks: u32, ifindex:
     backend.ifindex.store(backend_ifindex, Relaxed);
 }
 
-/// A packet of the client's side; `state`: the record's before it.
+/// True for the SYN that opened the flow, sent again.
+#[must_use]
 #[inline(always)]
-pub fn from_client(record: &FlowRecord, transport: &Transport, state: State) -> Event {
+pub fn is_syn_again(record: &FlowRecord, transport: &Transport) -> bool {
+    match transport {
+        Transport::Tcp(tcp) => tcp.is_open() && end_of(tcp) == record.client.next.load(Relaxed),
+        Transport::Udp { .. } => false,
+    }
+}
+
+/// How long ago the record's moment was.
+#[inline(always)]
+fn since(record: &FlowRecord, now_us: u32) -> u32 {
+    now_us.wrapping_sub(record.since_us.load(Relaxed))
+}
+
+/// A packet of the client's side; `state`: the record's before it. `clock`: microseconds, asked for only when they matter.
+#[inline(always)]
+pub fn from_client(record: &FlowRecord, transport: &Transport, state: State, clock: impl Fn() -> u32) -> Event {
     let Transport::Tcp(tcp) = transport else {
         return Event::Nothing;
     };
@@ -92,12 +122,31 @@ pub fn from_client(record: &FlowRecord, transport: &Transport, state: State) -> 
     if tcp.is_ack() && has(backend, FlowSide::FIN) && tcp.acknowledged == backend.next.load(Relaxed) {
         set(client, FlowSide::SAW_FIN);
     }
+    let first_data = in_order && tcp.payload > 0 && !has(client, FlowSide::DATA);
     if state as u8 == State::Pending as u8 {
         let answered = backend.flags.load(Relaxed) & FlowSide::SYN != 0;
         let completes = answered && tcp.is_ack() && tcp.acknowledged == backend.next.load(Relaxed);
-        return if completes { Event::Established } else { Event::Nothing };
+        if !completes {
+            return Event::Nothing;
+        }
+        let now_us = clock();
+        let after_us = since(record, now_us);
+        if first_data {
+            begin_request(record, now_us);
+        }
+        return Event::Established { after_us };
+    }
+    if first_data && state as u8 == State::Established as u8 {
+        begin_request(record, clock());
     }
     finished(record)
+}
+
+/// The backend's first data is waited for from here on.
+#[inline(always)]
+fn begin_request(record: &FlowRecord, now_us: u32) {
+    set(&record.client, FlowSide::DATA);
+    record.since_us.store(now_us, Relaxed);
 }
 
 /// A FIN in order counts at once; one that came before its data counts when the backend acknowledges it.
@@ -120,10 +169,13 @@ fn acknowledged_early_fin(record: &FlowRecord) -> bool {
 /// A packet of the backend's side; `state`: the record's before it. A datagram's answer makes it a conversation: one-sided
 /// floods never get past the pending ring.
 #[inline(always)]
-pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) -> Event {
+pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State, clock: impl Fn() -> u32) -> Event {
     let Transport::Tcp(tcp) = transport else {
-        let first = state as u8 == State::Pending as u8;
-        return if first { Event::Established } else { Event::Nothing };
+        if state as u8 != State::Pending as u8 {
+            return Event::Nothing;
+        }
+        let after_us = since(record, clock());
+        return Event::Established { after_us };
     };
     let (client, backend) = (&record.client, &record.backend);
     if tcp.is_ack() && (after(tcp.acknowledged, backend.acked.load(Relaxed)) || tcp.is_syn()) {
@@ -134,9 +186,14 @@ pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) ->
     }
     let end = end_of(tcp);
     if tcp.is_syn() {
+        let before = backend.flags.load(Relaxed);
         backend.next.store(end, Relaxed);
-        backend.flags.store(FlowSide::SYN, Relaxed);
-        return Event::Nothing;
+        backend.flags.store(FlowSide::SYN | before & FlowSide::DATA, Relaxed);
+        if before & FlowSide::SYN != 0 || state as u8 != State::Pending as u8 {
+            return Event::Nothing;
+        }
+        let after_us = since(record, clock());
+        return Event::Answered { after_us };
     }
     if after(end, backend.next.load(Relaxed)) {
         backend.next.store(end, Relaxed);
@@ -148,6 +205,14 @@ pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) ->
     if tcp.is_fin() {
         set(backend, FlowSide::FIN);
     }
+    if tcp.payload > 0 && !has(backend, FlowSide::DATA) {
+        set(backend, FlowSide::DATA);
+        // One that speaks first answers nobody.
+        if has(client, FlowSide::DATA) && state as u8 != State::Closing as u8 {
+            let after_us = since(record, clock());
+            return Event::FirstReply { after_us };
+        }
+    }
     finished(record)
 }
 
@@ -157,7 +222,11 @@ pub fn from_backend(record: &FlowRecord, transport: &Transport, state: State) ->
 fn backend_reset(record: &FlowRecord, tcp: &TcpFacts, state: State) -> Event {
     let answers = tcp.is_ack() && tcp.acknowledged == record.client.next.load(Relaxed);
     if state as u8 == State::Pending as u8 {
-        return if answers { Event::Refused } else { Event::Nothing };
+        return match answers {
+            false => Event::Nothing,
+            true if has(&record.backend, FlowSide::SYN) => Event::ResetByBackend,
+            true => Event::Refused,
+        };
     }
     let in_order = tcp.sequence == record.backend.next.load(Relaxed);
     if answers || in_order {

@@ -157,6 +157,11 @@ fn a_flood_of_syns_pushes_out_handshakes_only() {
     assert!((0..1_000).all(|n| is_known(&tables, n)));
     assert_eq!(count(&tables, State::Pending), PENDING_SLOTS as usize);
     assert_eq!(
+        tables.counters(SET).unwrap().flows_timed_out.load(Relaxed),
+        2 * u64::from(PENDING_SLOTS),
+        "who was pushed out is counted"
+    );
+    assert_eq!(
         tables.index_len(),
         2 * (PENDING_SLOTS as usize + 1_000),
         "two keys a record, and no others"
@@ -182,6 +187,10 @@ fn a_full_table_counts_what_it_cannot_pin_and_keeps_what_it_has() {
     // It is served from the ring meanwhile, and nobody lost a slot to it.
     assert!(is_known(&tables, ESTABLISHED_SLOTS));
     assert!((0..ESTABLISHED_SLOTS).step_by(1_009).all(|n| is_known(&tables, n)));
+    // Its handshake has completed: its end is none of a handshake.
+    ingress(&tables, from_client(ESTABLISHED_SLOTS, "R", 101, 0));
+    assert_eq!(counters.flows_reset_by_client.load(Relaxed), 1);
+    assert_eq!(counters.flows_reset_in_handshake.load(Relaxed), 0);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
     drop(first);
     let second = Datapath::open(&config).unwrap();
     assert_eq!(second.epoch().unwrap(), 7);
-    assert_eq!(second.set_counters(3).unwrap(), Default::default());
+    assert_eq!(second.set_counters(&[3]).unwrap(), [Default::default()]);
     second.clear_set_counters(3).unwrap();
     assert!(second.reasons().unwrap().iter().all(|row| row.packets == 0));
     drop(second);

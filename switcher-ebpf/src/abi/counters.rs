@@ -28,6 +28,13 @@ set_counters! {
     flows_established,
     /// Flows refused by the backend: a RST in answer to the SYN.
     flows_refused,
+    /// Flows ended by a RST of either side after the backend's SYN-ACK and before the client's ACK, or by the client before.
+    flows_reset_in_handshake,
+    /// Flows whose handshake never completed and whose record another flow has taken. Those whose record is still there
+    /// are not in it: the reader adds them.
+    flows_timed_out,
+    /// SYNs that came again while their handshake was pending.
+    syns_retransmitted,
     /// Flows ended by FINs of both sides.
     flows_finished,
     /// Established flows ended by a RST from the client.
@@ -48,6 +55,47 @@ set_counters! {
     bytes_out,
     /// When a new flow last chose the set; nanoseconds of CLOCK_MONOTONIC, 0: never.
     last_new_flow_ns,
+}
+
+/// Buckets of a [`Histogram`]; a power of two, so that a mask bounds an index.
+pub const HISTOGRAM_BUCKETS: usize = 32;
+
+/// How often something took how long. All CPUs write it: a copy for each would take megabytes on each.
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, IntoBytes, KnownLayout))]
+#[repr(C)]
+pub struct Histogram {
+    /// All times together; microseconds.
+    pub sum_us: Word64,
+    /// Bucket 0: under 1 us. Bucket n: from 2^(n-1) us to under 2^n us. The last: all from 18 minutes on.
+    pub buckets: [Word64; HISTOGRAM_BUCKETS],
+}
+
+impl Histogram {
+    /// The bucket of a time in microseconds.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bucket_of(time_us: u32) -> usize {
+        let bucket = (u32::BITS - time_us.leading_zeros()) as usize;
+        if bucket < HISTOGRAM_BUCKETS {
+            bucket
+        } else {
+            HISTOGRAM_BUCKETS - 1
+        }
+    }
+}
+
+/// How long the backends and clients of one set took.
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, IntoBytes, KnownLayout))]
+#[repr(C)]
+pub struct SetLatencies {
+    /// From the client's first SYN to the backend's first SYN-ACK: the backend's own share of the handshake.
+    pub answer: Histogram,
+    /// From the client's first SYN to the client's ACK that completes the handshake.
+    pub handshake: Histogram,
+    /// From the client's first data to the backend's first data; of UDP from datagram to answer.
+    pub first_reply: Histogram,
 }
 
 /// Adds to a counter that only this CPU writes.

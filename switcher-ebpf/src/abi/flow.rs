@@ -146,7 +146,7 @@ pub struct FlowSide {
     pub next: Word32,
     /// The backend's: the last acknowledgement number it sent. The client's: the end of a FIN that came before its data.
     pub acked: Word32,
-    /// [`FlowSide::SYN`], [`FlowSide::FIN`], [`FlowSide::UNPINNED`].
+    /// [`FlowSide::SYN`] and the others.
     pub flags: Word32,
     /// The client's: where its last packet came in. The backend's: its host-side veth, for the bypass path.
     pub ifindex: Word32,
@@ -163,6 +163,8 @@ impl FlowSide {
     pub const SAW_FIN: u32 = 16;
     /// The client's FIN was seen before the data that precedes it.
     pub const FIN_EARLY: u32 = 8;
+    /// The side's first data was seen.
+    pub const DATA: u32 = 32;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.
@@ -281,8 +283,8 @@ pub struct FlowRecord {
     pub word: Word64,
     /// The flow's last packet; see [`super::ticks`].
     pub seen_ticks: Word32,
-    /// Zero.
-    pub reserved: Word32,
+    /// In the handshake: when it began. Later: when the client's first data was seen. See [`super::micros`].
+    pub since_us: Word32,
     /// Who talks to whom.
     pub identity: SharedIdentity,
     /// The client's packets.

@@ -8,7 +8,7 @@ mod traffic;
 mod word;
 
 pub use address::Address;
-pub use counters::{SetCounters, VERDICTS_MAX, add};
+pub use counters::{HISTOGRAM_BUCKETS, Histogram, SetCounters, SetLatencies, VERDICTS_MAX, add};
 pub use flow::{
     FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_STACK, SharedIdentity, State, StateWord,
 };
@@ -61,6 +61,13 @@ pub const CURSOR_ESTABLISHED: u32 = 1;
 #[inline(always)]
 pub const fn ticks(now_ns: u64) -> u32 {
     (now_ns >> 20) as u32
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC to microseconds, in 32 bits that wrap after 71 minutes.
+#[must_use]
+#[inline(always)]
+pub const fn micros(now_ns: u64) -> u32 {
+    (now_ns / 1_000) as u32
 }
 
 /// Seconds to ticks.

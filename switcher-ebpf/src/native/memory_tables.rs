@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use crate::abi::{
     CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, INDEX_ENTRIES_MAX, IndexValue, Row, SETS_MAX,
-    SetCounters, StateWord,
+    SetCounters, SetLatencies, StateWord, Word64,
 };
 use crate::tables::{Image, IndexError, Tables};
 
@@ -26,6 +26,7 @@ pub struct MemoryTables {
     traffic: Vec<FlowTraffic>,
     cursors: Vec<AtomicU64>,
     counters: Vec<SetCounters>,
+    latencies: Vec<SetLatencies>,
     now_ns: AtomicU64,
     fresh_until_ns: AtomicU64,
 }
@@ -49,6 +50,7 @@ impl Default for MemoryTables {
             traffic: (0..FLOW_SLOTS).map(|_| FlowTraffic::default()).collect(),
             cursors: (0..CURSOR_WORDS).map(|_| AtomicU64::new(0)).collect(),
             counters: (0..SETS_MAX).map(|_| SetCounters::default()).collect(),
+            latencies: (0..SETS_MAX).map(|_| SetLatencies::default()).collect(),
             now_ns: AtomicU64::new(1 << 40),
             fresh_until_ns: AtomicU64::new(u64::MAX),
         }
@@ -159,5 +161,17 @@ impl Tables for MemoryTables {
 
     fn counters(&self, set_id: u32) -> Option<&SetCounters> {
         self.counters.get(set_id as usize)
+    }
+
+    fn latencies(&self, set_id: u32) -> Option<&SetLatencies> {
+        self.latencies.get(set_id as usize)
+    }
+
+    fn bounded_bucket(&self, bucket: usize) -> usize {
+        bucket
+    }
+
+    fn add_shared(&self, word: &Word64, amount: u64) {
+        word.atomic().fetch_add(amount, Relaxed);
     }
 }

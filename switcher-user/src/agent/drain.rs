@@ -86,10 +86,7 @@ async fn look<K: Kernel>(
     } = order.clone();
     kernel
         .run(move |kernel| {
-            let figures = figures_of
-                .iter()
-                .map(|id| kernel.set_counters(*id).map(to_figures))
-                .collect::<Result<_, _>>()?;
+            let figures = kernel.set_counters(&figures_of)?.into_iter().map(to_figures).collect();
             let left = match what {
                 Watching::Figures => None,
                 Watching::Flows => Some(left(kernel, &flows_of)?),

@@ -59,12 +59,7 @@ pub(super) async fn set_ids_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<Fl
 /// The kernel's figures of some sets, in their order.
 pub(super) async fn figures<K: Kernel>(kernel: &Shared<K>, set_ids: Vec<u32>) -> Result<Vec<SetFigures>, KernelError> {
     kernel
-        .run(move |kernel| {
-            set_ids
-                .iter()
-                .map(|id| kernel.set_counters(*id).map(to_figures))
-                .collect()
-        })
+        .run(move |kernel| Ok(kernel.set_counters(&set_ids)?.into_iter().map(to_figures).collect()))
         .await
 }
 
@@ -73,6 +68,10 @@ pub(super) const fn to_figures(counters: SetCounters) -> SetFigures {
         flows_opened: counters.flows_opened,
         flows_established: counters.flows_established,
         flows_refused: counters.flows_refused,
+        flows_reset_in_handshake: counters.flows_reset_in_handshake,
+        flows_timed_out: counters.flows_timed_out,
+        flows_pending: counters.flows_pending,
+        syns_retransmitted: counters.syns_retransmitted,
         flows_finished: counters.flows_finished,
         flows_reset_by_client: counters.flows_reset_by_client,
         flows_reset_by_backend: counters.flows_reset_by_backend,
@@ -83,5 +82,6 @@ pub(super) const fn to_figures(counters: SetCounters) -> SetFigures {
         packets_out: counters.packets_out,
         bytes_out: counters.bytes_out,
         last_new_flow_ns: counters.last_new_flow_ns,
+        latency: counters.latency,
     }
 }

@@ -19,7 +19,7 @@ pub trait Kernel: Send + Sized + 'static {
     fn attached(&self) -> Vec<(String, Role)>;
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError>;
     fn refresh(&self, valid_for: Duration) -> Result<(), KernelError>;
-    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError>;
+    fn set_counters(&self, set_ids: &[u32]) -> Result<Vec<SetCounters>, KernelError>;
     fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError>;
     fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError>;
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError>;
@@ -52,8 +52,8 @@ impl Kernel for PinnedDatapath {
     fn refresh(&self, valid_for: Duration) -> Result<(), KernelError> {
         self.datapath.refresh(valid_for)
     }
-    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
-        self.datapath.set_counters(set_id)
+    fn set_counters(&self, set_ids: &[u32]) -> Result<Vec<SetCounters>, KernelError> {
+        self.datapath.set_counters(set_ids)
     }
     fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError> {
         self.datapath.clear_set_counters(set_id)

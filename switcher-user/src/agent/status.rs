@@ -91,7 +91,7 @@ pub(super) fn busy(what: &str) -> ApiError {
 }
 
 fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
-    let figures = ids.iter().map(|id| Ok((*id, to_figures(kernel.set_counters(*id)?))));
+    let figures = kernel.set_counters(ids)?.into_iter().map(to_figures);
     let reasons = kernel.reasons()?.into_iter();
     let attached = kernel.attached().into_iter();
     let role = |role| match role {
@@ -100,7 +100,7 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
     };
     Ok(Seen {
         census: census(kernel)?,
-        figures: figures.collect::<Result<_, KernelError>>()?,
+        figures: ids.iter().copied().zip(figures).collect(),
         reasons: reasons
             .map(|one| ReasonStatus {
                 reason: one.reason.to_owned(),

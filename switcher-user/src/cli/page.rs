@@ -105,20 +105,24 @@ fn figures(page: &mut String, sets: &[SetChange]) {
     let width = sets.iter().map(|set| name(set).len()).max().unwrap_or(0).max(3);
     let _ = writeln!(
         page,
-        "\n{:<width$}  {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}",
-        "set", "flows before", "flows since", "refused", "finished", "resets", "unpinned"
+        "\n{:<width$}  {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "set", "flows before", "flows since", "refused", "timed out", "SYN again", "finished", "resets", "unpinned"
     );
     for set in sets {
         let (before, after) = (&set.before, &set.after);
         let since = |old: u64, new: u64| new.saturating_sub(old);
-        let resets = |of: &crate::model::SetFigures| of.flows_reset_by_client + of.flows_reset_by_backend;
+        let resets = |of: &crate::model::SetFigures| {
+            of.flows_reset_in_handshake + of.flows_reset_by_client + of.flows_reset_by_backend
+        };
         let _ = writeln!(
             page,
-            "{:<width$}  {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}",
+            "{:<width$}  {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
             name(set),
             before.flows_opened,
             since(before.flows_opened, after.flows_opened),
             since(before.flows_refused, after.flows_refused),
+            since(before.flows_timed_out, after.flows_timed_out),
+            since(before.syns_retransmitted, after.syns_retransmitted),
             since(before.flows_finished, after.flows_finished),
             since(resets(before), resets(after)),
             since(before.flows_unpinned, after.flows_unpinned),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::api::{AliasStatus, AliasesDocument, ReceiptsDocument, SetStatus, StatusDocument};
+use crate::model::Latencies;
 use crate::plan::weights_text;
 
 /// The aliases, one a line.
@@ -119,19 +120,42 @@ fn alias_lines(table: &mut String, alias: &AliasStatus) {
     }
     let _ = writeln!(
         table,
-        "  {:<16} {:>6} {:>7} {:>8} {:>12} {:>12} {:>8} {:>7}",
-        "set", "weight", "share", "pending", "established", "new flows", "refused", "resets"
+        "  {:<16} {:>6} {:>7} {:>8} {:>12} {:>12} {:>8} {:>9} {:>7} {:>9}",
+        "set", "weight", "share", "pending", "established", "new flows", "refused", "timed out", "resets", "SYN again"
     );
     for set in &alias.sets {
         set_lines(table, set);
     }
 }
 
+fn latency_lines(table: &mut String, latency: &Latencies) {
+    let kinds = [
+        ("SYN to answer", &latency.answer),
+        ("handshake", &latency.handshake),
+        ("first reply", &latency.first_reply),
+    ];
+    for (what, histogram) in kinds {
+        let of = |permille| histogram.quantile_us(permille).map_or(0.0, milliseconds);
+        if histogram.count() > 0 {
+            let (half, most) = (of(500), of(990));
+            let _ = writeln!(
+                table,
+                "    {what:<14} 50 % within {half:.3} ms, 99 % within {most:.3} ms"
+            );
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn milliseconds(time_us: u64) -> f64 {
+    time_us as f64 / 1_000.0
+}
+
 fn set_lines(table: &mut String, set: &SetStatus) {
     let counters = &set.counters;
     let _ = writeln!(
         table,
-        "  {:<16} {:>6} {:>6.1}% {:>8} {:>12} {:>12} {:>8} {:>7}",
+        "  {:<16} {:>6} {:>6.1}% {:>8} {:>12} {:>12} {:>8} {:>9} {:>7} {:>9}",
         set.name,
         set.weight,
         set.share * 100.0,
@@ -139,8 +163,11 @@ fn set_lines(table: &mut String, set: &SetStatus) {
         set.flows.established,
         counters.flows_opened,
         counters.flows_refused,
-        counters.flows_reset_by_client + counters.flows_reset_by_backend,
+        counters.flows_timed_out,
+        counters.flows_reset_in_handshake + counters.flows_reset_by_client + counters.flows_reset_by_backend,
+        counters.syns_retransmitted,
     );
+    latency_lines(table, &counters.latency);
     for backend in &set.backends {
         let _ = writeln!(table, "    {:<22} {}: {}", backend.address, backend.path, backend.why);
     }

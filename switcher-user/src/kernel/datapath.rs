@@ -13,13 +13,14 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
-    LIVENESS_WORDS, PATH_BYPASS, Row, State, StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
+    PATH_BYPASS, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State, StateWord, Word64, ticks,
 };
-use switcher_ebpf::flow::{idle_ticks, is_expired};
+use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
+use super::counters::{self, SetWords};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
 use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
@@ -27,7 +28,7 @@ use super::mapped::{Access, Mapped};
 use super::{bpffs, clock, image_map};
 use crate::image::{self, ImagePlan};
 
-const MAPS: [&str; 8] = [
+const MAPS: [&str; 9] = [
     "IMAGE",
     "FLOW_INDEX",
     "FLOW_RECORDS",
@@ -35,6 +36,7 @@ const MAPS: [&str; 8] = [
     "CURSORS",
     "LIVENESS",
     "SET_COUNTERS",
+    "SET_LATENCIES",
     "VERDICTS",
 ];
 
@@ -59,6 +61,7 @@ pub struct Datapath {
     records: Mapped<FlowRecord>,
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
+    latencies: Mapped<SetLatencies>,
 }
 
 impl fmt::Debug for Datapath {
@@ -85,6 +88,9 @@ impl Datapath {
             .map_err(step("mapping the flows' traffic", SEE_REASON))?;
         let liveness = Mapped::new(map("LIVENESS")?.fd().as_fd(), LIVENESS_WORDS as usize, Access::Write)
             .map_err(step("mapping the liveness words", SEE_REASON))?;
+        let latencies = map("SET_LATENCIES")?.fd().as_fd();
+        let latencies = Mapped::new(latencies, SETS_MAX as usize, Access::Write)
+            .map_err(step("mapping the latencies", SEE_REASON))?;
         Ok(Self {
             ebpf,
             root,
@@ -93,6 +99,7 @@ impl Datapath {
             records,
             traffic,
             liveness,
+            latencies,
         })
     }
 
@@ -192,18 +199,31 @@ impl Datapath {
         Ok(())
     }
 
-    /// Counters of one set, of all CPUs.
+    /// Counters of some sets, of all CPUs, in their order. The ring of handshakes is walked once: some two milliseconds.
     ///
     /// # Errors
-    /// When the number is out of range.
-    pub fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
-        let doing = || format!("reading the counters of set number {set_id}");
-        let map: PerCpuArray<&MapData, Abi<SetWords>> =
-            self.map("SET_COUNTERS").try_into().map_err(step(doing(), SEE_REASON))?;
-        let per_cpu = map.get(&set_id, 0).map_err(step(doing(), SEE_REASON))?;
-        Ok(per_cpu
-            .iter()
-            .fold(SetCounters::default(), |sum, words| add(sum, &words.0)))
+    /// When a number is out of range.
+    pub fn set_counters(&self, set_ids: &[u32]) -> Result<Vec<SetCounters>, KernelError> {
+        let ring = &self.records.elements()[..PENDING_SLOTS as usize];
+        let handshakes = counters::handshakes(ring, ticks(clock::monotonic_ns()));
+        let read = |id: &u32| {
+            let doing = || format!("reading the counters of set number {id}");
+            let map: PerCpuArray<&MapData, Abi<SetWords>> =
+                self.map("SET_COUNTERS").try_into().map_err(step(doing(), SEE_REASON))?;
+            let per_cpu = map.get(id, 0).map_err(step(doing(), SEE_REASON))?;
+            let mut sum = per_cpu
+                .iter()
+                .fold(SetCounters::default(), |sum, words| counters::add(sum, &words.0));
+            let in_ring = handshakes.get(id).copied().unwrap_or_default();
+            sum.flows_pending = in_ring.pending;
+            sum.flows_timed_out += in_ring.timed_out;
+            // One entry of each map for each number: the counters have it, so the histograms do.
+            if let Some(latencies) = self.latencies.elements().get(*id as usize) {
+                sum.latency = counters::latencies(latencies);
+            }
+            Ok(sum)
+        };
+        set_ids.iter().map(read).collect()
     }
 
     /// Zeroes the counters of a set whose number is given to a new set.
@@ -217,8 +237,11 @@ impl Datapath {
         let map = MapData::from_pin(self.root.join("maps").join("SET_COUNTERS")).map_err(step(doing(), SEE_REASON))?;
         let map = aya::maps::Map::from_map_data(map).map_err(step(doing(), SEE_REASON))?;
         let mut map: PerCpuArray<MapData, Abi<SetWords>> = map.try_into().map_err(step(doing(), SEE_REASON))?;
-        let zeroes = PerCpuValues::try_from(vec![Abi([0; SET_WORDS]); cpus]).map_err(step(doing(), SEE_REASON))?;
-        map.set(set_id, zeroes, 0).map_err(step(doing(), SEE_REASON))
+        let zeroes = SetWords::default();
+        let zeroes = PerCpuValues::try_from(vec![Abi(zeroes); cpus]).map_err(step(doing(), SEE_REASON))?;
+        map.set(set_id, zeroes, 0).map_err(step(doing(), SEE_REASON))?;
+        self.latencies.elements().get(set_id as usize).map(counters::clear);
+        Ok(())
     }
 
     /// All verdict reasons with their counts.
@@ -351,39 +374,6 @@ fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, KernelError> 
     }
 }
 
-const SET_WORDS: usize = size_of::<switcher_ebpf::abi::SetCounters>() / 8;
-type SetWords = [u64; SET_WORDS];
-
-fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
-    let [
-        opened,
-        established,
-        refused,
-        finished,
-        by_client,
-        by_backend,
-        expired,
-        unpinned,
-        rest @ ..,
-    ] = words;
-    let [packets_in, bytes_in, packets_out, bytes_out, last_new_flow_ns] = rest;
-    SetCounters {
-        flows_opened: sum.flows_opened + opened,
-        flows_established: sum.flows_established + established,
-        flows_refused: sum.flows_refused + refused,
-        flows_finished: sum.flows_finished + finished,
-        flows_reset_by_client: sum.flows_reset_by_client + by_client,
-        flows_reset_by_backend: sum.flows_reset_by_backend + by_backend,
-        flows_expired: sum.flows_expired + expired,
-        flows_unpinned: sum.flows_unpinned + unpinned,
-        packets_in: sum.packets_in + packets_in,
-        bytes_in: sum.bytes_in + bytes_in,
-        packets_out: sum.packets_out + packets_out,
-        bytes_out: sum.bytes_out + bytes_out,
-        last_new_flow_ns: sum.last_new_flow_ns.max(*last_new_flow_ns),
-    }
-}
-
 /// A record that carries a flow, or did until its time-out: not free, not moved elsewhere.
 fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
     let now_ticks = ticks(now_ns);
@@ -391,8 +381,7 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     let seen_ticks = record.seen_ticks.load(Relaxed);
     let idle_ticks = idle_ticks(seen_ticks, now_ticks);
     // Its handshake is complete; only its slot is one of the ring.
-    let unpinned = record.client.flags.load(Relaxed) & FlowSide::UNPINNED != 0;
-    let word = if word.is(State::Pending) && unpinned {
+    let word = if word.is(State::Pending) && is_unpinned(record) {
         word.with(State::Established)
     } else {
         word

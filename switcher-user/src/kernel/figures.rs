@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::model::Latencies;
+
 /// When the kernel changed images. Nanoseconds of CLOCK_MONOTONIC; the swap lies between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flip {
@@ -15,6 +17,9 @@ pub struct Flip {
 }
 
 /// What the kernel counted for one set, since the maps were made. Wire packets; bytes of layer 3.
+///
+/// Where nothing is on its way, `flows_opened` = `flows_established` + `flows_refused` + `flows_reset_in_handshake` +
+/// `flows_timed_out` + `flows_pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetCounters {
     /// New flows for which the set was chosen (SYNs decided).
@@ -23,6 +28,14 @@ pub struct SetCounters {
     pub flows_established: u64,
     /// Flows refused by the backend (RST in answer to the SYN).
     pub flows_refused: u64,
+    /// Flows ended by a RST of either side after the backend's SYN-ACK and before the client's ACK, or by the client before.
+    pub flows_reset_in_handshake: u64,
+    /// Flows whose handshake never completed: pushed out by newer ones, decided again, or silent for ten seconds.
+    pub flows_timed_out: u64,
+    /// Flows in their handshake now.
+    pub flows_pending: u64,
+    /// SYNs that came again while their handshake was pending.
+    pub syns_retransmitted: u64,
     /// Flows ended by FINs of both sides.
     pub flows_finished: u64,
     /// Flows ended by a RST from the client after the handshake.
@@ -43,6 +56,8 @@ pub struct SetCounters {
     pub bytes_out: u64,
     /// When a new flow last chose the set; nanoseconds of CLOCK_MONOTONIC, 0: never.
     pub last_new_flow_ns: u64,
+    /// How long backends and clients took.
+    pub latency: Latencies,
 }
 
 /// State of one flow.

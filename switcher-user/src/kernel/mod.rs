@@ -4,6 +4,7 @@
 mod abi;
 mod bpffs;
 mod clock;
+mod counters;
 mod datapath;
 mod error;
 mod figures;

@@ -1,6 +1,7 @@
 //! The words of the product as types: what a user asks for, checked, without I/O and without a clock.
 
 mod backend;
+mod latency;
 mod listener;
 mod name;
 mod receipt;
@@ -9,6 +10,7 @@ mod spec;
 mod weight;
 
 pub use backend::{BackendAddress, BackendError};
+pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
 pub use listener::{Listener, ListenerError, Protocol};
 pub use name::{AliasName, NameError, SetName, StackName};
 pub use receipt::{

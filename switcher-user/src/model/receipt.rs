@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AliasName, SetName};
+use super::{AliasName, Latencies, SetName};
 
 /// Which command changed the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,18 @@ pub struct SetFigures {
     pub flows_established: u64,
     /// Flows that the backend refused.
     pub flows_refused: u64,
+    /// Flows ended by a RST of either side in their handshake, after the backend's answer or by the client before it.
+    #[serde(default)]
+    pub flows_reset_in_handshake: u64,
+    /// Flows whose handshake never completed.
+    #[serde(default)]
+    pub flows_timed_out: u64,
+    /// Flows in their handshake now.
+    #[serde(default)]
+    pub flows_pending: u64,
+    /// SYNs that came again while their handshake was pending.
+    #[serde(default)]
+    pub syns_retransmitted: u64,
     /// Flows ended by FINs of both sides.
     pub flows_finished: u64,
     /// Flows ended by a RST of the client.
@@ -113,16 +125,25 @@ pub struct SetFigures {
     pub bytes_out: u64,
     /// When a new flow last chose the set, CLOCK_MONOTONIC; 0: never.
     pub last_new_flow_ns: u64,
+    /// How long backends and clients took.
+    #[serde(default)]
+    pub latency: Latencies,
 }
 
 impl SetFigures {
-    /// What came since an earlier look.
+    /// What came since an earlier look. `flows_pending` and `last_new_flow_ns` are no sums and stay as they are.
     #[must_use]
-    pub const fn since(&self, earlier: &Self) -> Self {
+    pub fn since(&self, earlier: &Self) -> Self {
         Self {
             flows_opened: self.flows_opened.saturating_sub(earlier.flows_opened),
             flows_established: self.flows_established.saturating_sub(earlier.flows_established),
             flows_refused: self.flows_refused.saturating_sub(earlier.flows_refused),
+            flows_reset_in_handshake: self
+                .flows_reset_in_handshake
+                .saturating_sub(earlier.flows_reset_in_handshake),
+            flows_timed_out: self.flows_timed_out.saturating_sub(earlier.flows_timed_out),
+            flows_pending: self.flows_pending,
+            syns_retransmitted: self.syns_retransmitted.saturating_sub(earlier.syns_retransmitted),
             flows_finished: self.flows_finished.saturating_sub(earlier.flows_finished),
             flows_reset_by_client: self.flows_reset_by_client.saturating_sub(earlier.flows_reset_by_client),
             flows_reset_by_backend: self
@@ -135,6 +156,7 @@ impl SetFigures {
             packets_out: self.packets_out.saturating_sub(earlier.packets_out),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
             last_new_flow_ns: self.last_new_flow_ns,
+            latency: self.latency.since(&earlier.latency),
         }
     }
 }

@@ -224,7 +224,7 @@ impl Bench {
     pub fn counters(&self, set: u32) -> SetCounters {
         SetCounters {
             last_new_flow_ns: 0,
-            ..self.kernel.set_counters(set).unwrap()
+            ..self.kernel.set_counters(&[set]).unwrap()[0]
         }
     }
 

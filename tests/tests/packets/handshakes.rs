@@ -1,5 +1,7 @@
 //! What opens a flow, what keeps it, and what cannot move it (I2, I3, I8).
 
+use std::time::{Duration, Instant};
+
 use switcher_ebpf::reason::Reason;
 use switcher_user::image::{ImagePlan, Path};
 use switcher_user::kernel::{FlowState, SetCounters};
@@ -119,6 +121,95 @@ fn new_flows_follow_the_new_image() {
     let mut bench = Bench::new(&shop(1));
     bench.install(&next(2));
     goes_to(&mut bench, "S", V2, Reason::OpenedStack);
+    assert_eq!(bench.counters(10), SetCounters::default());
+}
+
+/// A client of its own for each way that a handshake may go.
+fn from(client: &str, flags: &'static str, ack: u32) -> Vec<u8> {
+    tcp(client, LISTENER, flags)
+        .seq(if flags == "S" { 1_000 } else { 1_001 })
+        .ack(ack)
+        .frame()
+}
+
+fn back(client: &str, flags: &'static str) -> Vec<u8> {
+    tcp(V1, client, flags).seq(7_000).ack(1_001).frame()
+}
+
+#[test]
+fn each_handshake_is_counted_once_however_it_ends() {
+    let mut bench = Bench::new(&shop(1));
+    let clients: Vec<String> = (1..=8).map(|n| format!("203.0.113.{n}:40000")).collect();
+    for client in &clients {
+        bench.run(Hook::Ingress, &from(client, "S", 0));
+    }
+    bench.run(Hook::Egress, &back(&clients[0], "SA"));
+    bench.run(Hook::Ingress, &from(&clients[0], "A", 7_001));
+    bench.run(Hook::Egress, &back(&clients[1], "RA"));
+    bench.run(Hook::Ingress, &from(&clients[2], "R", 0));
+    bench.run(Hook::Egress, &back(&clients[3], "SA"));
+    bench.run(Hook::Ingress, &from(&clients[3], "R", 0));
+    bench.run(Hook::Egress, &back(&clients[4], "SA"));
+    bench.run(Hook::Egress, &back(&clients[4], "RA"));
+    bench.run(Hook::Ingress, &from(&clients[5], "S", 0));
+    let counters = bench.counters(10);
+    assert_eq!((counters.flows_opened, counters.flows_established), (8, 1));
+    assert_eq!((counters.flows_refused, counters.flows_reset_in_handshake), (1, 3));
+    assert_eq!((counters.flows_pending, counters.syns_retransmitted), (3, 1));
+    // Decided again by another image: its handshake with the first backend never completed.
+    bench.install(&next(2));
+    bench.run(Hook::Ingress, &from(&clients[6], "S", 0));
+    let counters = bench.counters(10);
+    assert_eq!((counters.flows_timed_out, counters.flows_pending), (1, 2));
+    assert_eq!(counters.syns_retransmitted, 2);
+    let next = bench.counters(11);
+    assert_eq!((next.flows_opened, next.flows_pending, next.flows_timed_out), (1, 1, 0));
+}
+
+/// Lets the kernel's clock go on: its programs read the machine's own.
+fn wait(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[test]
+fn times_count_from_the_clients_first_syn_and_its_first_data() {
+    let mut bench = Bench::new(&shop(1));
+    let begun = Instant::now();
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    wait(5);
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "S").frame());
+    wait(5);
+    bench.run(Hook::Egress, &tcp(V1, CLIENT, "SA").seq(7_000).ack(1_001).frame());
+    bench.run(Hook::Egress, &tcp(V1, CLIENT, "SA").seq(7_000).ack(1_001).frame());
+    wait(5);
+    bench.run(Hook::Ingress, &tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_001).frame());
+    let handshake_us = begun.elapsed().as_micros() as u64;
+    let asked = Instant::now();
+    let data = tcp(CLIENT, LISTENER, "A").seq(1_001).ack(7_001).payload(b"ask");
+    bench.run(Hook::Ingress, &data.frame());
+    bench.run(Hook::Egress, &tcp(V1, CLIENT, "A").seq(7_001).ack(1_004).frame());
+    wait(5);
+    let answer = tcp(V1, CLIENT, "A").seq(7_001).ack(1_004).payload(b"answer");
+    bench.run(Hook::Egress, &answer.frame());
+    let reply_us = asked.elapsed().as_micros() as u64;
+    wait(5);
+    bench.run(Hook::Egress, &answer.frame());
+    let latency = bench.counters(10).latency;
+    for histogram in [latency.answer, latency.handshake, latency.first_reply] {
+        assert_eq!(histogram.count(), 1, "{latency:?}");
+    }
+    assert!(latency.answer.sum_us >= 10_000, "{latency:?}");
+    let handshake = latency.handshake.sum_us;
+    assert!(
+        latency.answer.sum_us + 5_000 <= handshake && handshake <= handshake_us,
+        "{latency:?}"
+    );
+    assert!((5_000..=reply_us).contains(&latency.first_reply.sum_us), "{latency:?}");
+    let bucket = (u64::BITS - handshake.leading_zeros()) as usize;
+    assert_eq!(latency.handshake.buckets[bucket], 1, "{latency:?}");
+    // Another set's are its own, and a number that is given away begins anew.
+    assert_eq!(bench.counters(11), SetCounters::default());
+    bench.kernel().clear_set_counters(10).unwrap();
     assert_eq!(bench.counters(10), SetCounters::default());
 }
 

@@ -1,14 +1,15 @@
 //! The maps, and the only places that touch them.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_EXIST, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use switcher_ebpf::abi::{
-    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, INDEX_ENTRIES_MAX, IndexValue, LIVENESS_FRESH_UNTIL,
-    LIVENESS_WORDS, Row, SETS_MAX, SetCounters, StateWord, VERDICTS_MAX,
+    CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, HISTOGRAM_BUCKETS, INDEX_ENTRIES_MAX, IndexValue,
+    LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord, VERDICTS_MAX, Word64,
 };
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::tables::{Image, IndexError, Tables};
@@ -36,7 +37,15 @@ static LIVENESS: Array<u64, { LIVENESS_WORDS as usize }, { BPF_F_MMAPABLE as usi
 #[btf_map]
 static SET_COUNTERS: PerCpuArray<SetCounters, { SETS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]
+static SET_LATENCIES: Array<SetLatencies, { SETS_MAX as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
 static VERDICTS: PerCpuArray<u64, { VERDICTS_MAX as usize }> = PerCpuArray::new();
+
+/// The compiler knows that no bucket is larger and leaves a mask out; the verifier does not know it. What is loaded from here
+/// is a number to the verifier, and none to the compiler.
+#[unsafe(no_mangle)]
+static BUCKET_MASK: Global<u64> = Global::new(HISTOGRAM_BUCKETS as u64 - 1);
+const _: () = assert!(HISTOGRAM_BUCKETS.is_power_of_two());
 
 /// Counts a verdict on this CPU.
 #[inline(always)]
@@ -151,5 +160,21 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn counters(&self, set_id: u32) -> Option<&SetCounters> {
         SET_COUNTERS.get(set_id)
+    }
+
+    #[inline(always)]
+    fn latencies(&self, set_id: u32) -> Option<&SetLatencies> {
+        SET_LATENCIES.get(set_id)
+    }
+
+    #[inline(always)]
+    fn bounded_bucket(&self, bucket: usize) -> usize {
+        bucket & BUCKET_MASK.load() as usize
+    }
+
+    #[inline(always)]
+    fn add_shared(&self, word: &Word64, amount: u64) {
+        // SAFETY: the word is an aligned u64 in a map that lives as long as the program.
+        let _: u64 = unsafe { atomic_xadd::<u64, u64, SEQ>(word.as_ptr(), amount) };
     }
 }

@@ -127,8 +127,10 @@ impl Kernel for Fake {
         self.state().calls.push("refresh".to_owned());
         Ok(())
     }
-    fn set_counters(&self, set_id: u32) -> Result<SetCounters, KernelError> {
-        Ok(self.state().counters.get(&set_id).copied().unwrap_or_default())
+    fn set_counters(&self, set_ids: &[u32]) -> Result<Vec<SetCounters>, KernelError> {
+        let state = self.state();
+        let of = |id| state.counters.get(id).copied().unwrap_or_default();
+        Ok(set_ids.iter().map(of).collect())
     }
     fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError> {
         let mut state = self.state();
