@@ -55,6 +55,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Command::Split(alias, request) => self.split(&alias, &request, asked).await,
             Command::Upgrade(request) => self.upgrade(request, asked).await,
             Command::Rollback(alias) => self.rollback(&alias, asked).await,
+            Command::Confirm(alias) => self.confirm(&alias).await,
             Command::Receipts => self.receipts().await,
             Command::Receipt(id) => self
                 .disk

@@ -159,6 +159,31 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.change_split(Action::Rollback, next, asked).await
     }
 
+    /// The old set may be removed from now on. Nothing changes in the kernel.
+    pub(super) async fn confirm(&mut self, alias: &AliasName) -> Result<Reply, ApiError> {
+        self.refuse_busy([alias])?;
+        let mut next = (*self.desired).clone();
+        let confirmed = next.confirm(alias)?;
+        let mut changes = Vec::new();
+        if let Some(set) = confirmed {
+            let next = std::sync::Arc::new(next);
+            let saved = std::sync::Arc::clone(&next);
+            self.disk.run(move |store| store.save(&saved)).await?;
+            self.desired = next;
+            changes.push(Change {
+                field: format!("aliases.{alias}"),
+                what: format!("alias {alias}: confirmed; set {set} may be removed"),
+            });
+        }
+        Ok(Reply::Changes(Box::new(ChangesDocument {
+            schema: SCHEMA,
+            dry_run: false,
+            epoch: self.epoch,
+            changes,
+            receipt: None,
+        })))
+    }
+
     async fn change_split(&mut self, action: Action, next: Desired, asked: Asked) -> Result<Reply, ApiError> {
         let draft = Draft::new(action, asked, &self.desired, &next);
         if draft.is_empty() {

@@ -127,6 +127,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::NoPrevious { .. }
         | Refusal::PreviousSetGone { .. }
         | Refusal::SetHasShare { .. }
+        | Refusal::Unconfirmed { .. }
         | Refusal::SetHasFlows { .. }
         | Refusal::OtherStack { .. }
         | Refusal::SetNumbersUsedUp { .. }

@@ -1,6 +1,7 @@
 //! The agent: one task owns the state, everything else sends it messages and reads what it hands out.
 
 mod answer;
+mod check;
 mod disk;
 mod door;
 mod drain;

@@ -12,7 +12,7 @@ use crate::api::SCHEMA;
 use crate::kernel::KernelError;
 use crate::model::{
     Action, AliasChange, AliasName, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange,
-    SetFigures, SetName,
+    SetFigures, SetName, StepReport,
 };
 use crate::plan::{Desired, Rollout, weights_text};
 
@@ -43,6 +43,7 @@ pub(super) struct Draft {
     pub(super) drain: Option<DrainResult>,
     /// Why it was rolled back.
     pub(super) why: Option<String>,
+    pub(super) steps: Vec<StepReport>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -63,6 +64,7 @@ impl Draft {
             flip_back: None,
             drain: None,
             why: None,
+            steps: Vec::new(),
             warnings: Vec::new(),
         };
         for (name, alias) in &new.aliases {
@@ -136,6 +138,7 @@ impl Draft {
             .push("the agent was started anew while this ran".to_owned());
         draft.written_as = rollout.receipt;
         let Some(kept) = kept else { return draft };
+        draft.steps = kept.steps;
         draft.landed = kept.flip.map(|flip| Landed {
             epoch_before: kept.epoch_before,
             epoch: kept.epoch_after,
@@ -212,6 +215,7 @@ impl Draft {
             flip_back: self.flip_back,
             last_new_flows,
             drain: self.drain,
+            steps: self.steps,
             unpinned_flows,
             statements,
             warnings: self.warnings,

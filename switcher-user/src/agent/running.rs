@@ -1,9 +1,11 @@
 //! Rollouts that run: each look at the kernel goes through the machine, and what that asks for through the one door.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::check::CheckTask;
 use super::door::Look;
 use super::drain::{Sight, Watch, Watching, watch_sets};
 use super::flows::figures;
@@ -12,12 +14,15 @@ use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use super::upgrade::unix_ms;
 use crate::api::{ApiError, FlowCounts, Progress, SCHEMA, SetProgress};
-use crate::model::{AliasName, DrainResult, Outcome, SetFigures, SetName};
+use crate::model::{AliasName, Confirm, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
 use crate::plan::{Desired, Rollout};
-use crate::rollout::{Action, End, Order, Snapshot, State, advance};
+use crate::rollout::{Action, Check, End, Order, Snapshot, State, Verdict, Window, advance, judge};
 
 /// A flip that the machine has decided on must not be cut short: the command's time is the machine's to keep.
 const FLIP_TIME: Duration = Duration::from_secs(60);
+
+/// A flow that was established this long ago should have had a reply.
+const REPLY_TIME_MS: u64 = 2_000;
 
 /// A rollout that runs.
 #[derive(Debug)]
@@ -33,6 +38,11 @@ pub(super) struct Running {
     base: Vec<SetFigures>,
     /// The last look.
     last: Vec<SetFigures>,
+    /// Figures when the rollout began.
+    past: Vec<SetFigures>,
+    /// When which set had established how many flows in this step: the last two seconds.
+    established: VecDeque<(u64, Vec<u64>)>,
+    check: Option<CheckTask>,
     left: Option<FlowCounts>,
     drain_began_ms: Option<u64>,
     clock: Clock,
@@ -65,7 +75,7 @@ impl Running {
             steps: request.rollout.steps.percent().to_vec(),
             interval_ms: request.rollout.interval_ms,
             min_flows: request.rollout.min_flows,
-            checked: false,
+            checked: request.rollout.check.is_some(),
             drain_timeout_ms: request.drain_timeout_ms,
             deadline_ms: self.rollout.timeout_ms,
             only_drains: self.rollout.only_drains(),
@@ -82,7 +92,11 @@ impl Running {
 
     fn snapshot(&self) -> Snapshot {
         let new = self.since_step().filter(|(set, _)| set.is_new);
+        let verdict = self.verdict();
         Snapshot {
+            check: self.check.as_ref().map_or(Check::Waiting, CheckTask::seen),
+            breach: verdict.now,
+            breach_at_end: verdict.at_end,
             new_flows: new.map(|(_, figures)| figures.flows_opened).sum(),
             left: self.left.map(|left| left.live()),
             ..Snapshot::default()
@@ -96,6 +110,109 @@ impl Running {
             .iter()
             .zip(pairs)
             .map(|(set, (base, last))| (set, last.since(base)))
+    }
+
+    /// What is known of each alias, the first breach first.
+    fn verdict(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        let limits = &self.rollout.request.rollout.fail_on;
+        let (now, several) = (self.now_ms(), self.rollout.request.aliases.len() > 1);
+        let waited = self
+            .established
+            .front()
+            .filter(|(at, _)| now.saturating_sub(*at) >= REPLY_TIME_MS);
+        let since: Vec<(&Watched, SetFigures)> = self.since_step().collect();
+        for (at, (set, new)) in since.iter().enumerate().filter(|(_, (set, _))| set.is_new) {
+            let old = since
+                .iter()
+                .position(|(other, _)| !other.is_new && other.alias == set.alias);
+            let established = |at: usize| waited.map_or(0, |(_, counts)| counts[at]);
+            let window = Window {
+                new: *new,
+                old: old.map_or_else(SetFigures::default, |old| since[old].1),
+                new_waited: established(at),
+                old_waited: old.map_or(0, established),
+                past: old.and_then(|old| self.past.get(old).copied()).unwrap_or_default(),
+            };
+            let one = judge(&window, limits);
+            let named = |why: String| {
+                if several {
+                    format!("alias {}: {why}", set.alias)
+                } else {
+                    why
+                }
+            };
+            verdict.now = verdict.now.or(one.now.map(named));
+            verdict.at_end = verdict.at_end.or(one.at_end.map(named));
+        }
+        verdict
+    }
+
+    /// A step begins: nothing of the one before counts.
+    fn begin_step(&mut self, step: usize, base: Vec<SetFigures>) {
+        self.last.clone_from(&base);
+        if self.past.is_empty() {
+            self.past.clone_from(&base);
+        }
+        self.base = base;
+        self.established.clear();
+        let request = &self.rollout.request;
+        self.check = request.rollout.check.as_ref().map(|command| {
+            let aliases: Vec<&str> = request.aliases.iter().map(AliasName::as_str).collect();
+            let percent = request.rollout.steps.percent().get(step).copied().unwrap_or(100);
+            let environment = vec![
+                ("SWITCHER_ALIAS", aliases.join(" ")),
+                ("SWITCHER_SET", request.to.to_string()),
+                ("SWITCHER_STEP", (step + 1).to_string()),
+                ("SWITCHER_PERCENT", percent.to_string()),
+            ];
+            CheckTask::begin(command, environment)
+        });
+    }
+
+    /// Takes a look.
+    fn saw(&mut self, figures: Vec<SetFigures>, left: Option<FlowCounts>) {
+        (self.last, self.left) = (figures, left);
+        let established = self.since_step().map(|(_, since)| since.flows_established).collect();
+        let now = self.now_ms();
+        self.established.push_back((now, established));
+        // The front is the youngest look that is old enough.
+        let old = |at: Option<&(u64, Vec<u64>)>| at.is_some_and(|(at, _)| now.saturating_sub(*at) >= REPLY_TIME_MS);
+        while old(self.established.get(1)) {
+            self.established.pop_front();
+        }
+    }
+
+    /// Notes what was made of a step that is over.
+    fn note_step(&mut self, step: usize, since_ms: u64, epoch: u64, judgement: &str) {
+        if !self.is_observed() {
+            return;
+        }
+        let set = |one: (&Watched, SetFigures)| StepSet {
+            alias: one.0.alias.clone(),
+            set: one.0.set.clone(),
+            is_new: one.0.is_new,
+            figures: one.1,
+        };
+        let report = StepReport {
+            percent: self.order().steps[step],
+            epoch,
+            observed_ms: self.now_ms().saturating_sub(since_ms),
+            judgement: judgement.to_owned(),
+            sets: self.since_step().map(set).collect(),
+        };
+        self.draft.steps.push(report);
+    }
+
+    /// Somebody asked for more than a switch.
+    fn is_observed(&self) -> bool {
+        let options = &self.rollout.request.rollout;
+        let order = self.order();
+        order.steps() > 1
+            || order.interval_ms > 0
+            || order.min_flows > 0
+            || order.checked
+            || !options.fail_on.is_empty()
     }
 
     fn report(&self, epoch: u64) {
@@ -152,6 +269,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             draft,
             base: none.clone(),
             last: none,
+            past: Vec::new(),
+            established: VecDeque::new(),
+            check: None,
             sets,
             left: None,
             drain_began_ms: None,
@@ -192,8 +312,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             resume_at(&mut rollout.state, now);
             running.rollout = rollout;
             if let Ok(figures) = figures(&self.kernel, running.ids()).await {
-                running.base.clone_from(&figures);
-                running.last = figures;
+                let step = match running.rollout.state {
+                    State::Observing { step, .. } => step,
+                    _ => running.order().steps() - 1,
+                };
+                running.begin_step(step, figures);
             }
             tracing::info!("the {} goes on", running.what());
             self.run_on(running);
@@ -208,7 +331,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut running = self.running.swap_remove(at);
         let mut seen = match sight.seen {
             Ok((figures, left)) => {
-                (running.last, running.left) = (figures, left);
+                running.saw(figures, left);
                 running.snapshot()
             }
             Err(error) => Snapshot {
@@ -234,7 +357,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             if let State::Draining { since_ms } = state {
                 running.drain_began_ms = Some(since_ms);
             }
+            let before = state.clone();
             let (state, action) = advance(&order, state, seen, running.now_ms());
+            if let State::Observing { step, since_ms } = before
+                && state != before
+            {
+                let judgement = match &state {
+                    State::RollingBack { why, .. } => why.as_str(),
+                    _ => "passed",
+                };
+                running.note_step(step, since_ms, self.epoch, judgement);
+            }
             running.rollout.state = state;
             let flip = match action {
                 None => break,
@@ -269,8 +402,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         put_rollout(&mut next, rollout);
         let landed = self.land(next, Look::Recent, deadline).await?;
         running.draft.landed(landed);
-        running.last.clone_from(&base);
-        running.base = base;
+        running.begin_step(step, base);
         Ok(())
     }
 
@@ -322,6 +454,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let had = next.rollouts.len();
         next.rollouts
             .retain(|rollout| rollout.request != running.rollout.request);
+        if matches!(outcome, Outcome::Done | Outcome::FlowsLeft) {
+            wait_for_confirm(&mut next, &running.rollout);
+        }
         if next.rollouts.len() != had {
             self.keep(next).await;
         }
@@ -396,6 +531,18 @@ fn resume_at(state: &mut State, now_ms: u64) {
 fn put_rollout(desired: &mut Desired, rollout: Rollout) {
     desired.rollouts.retain(|other| other.request != rollout.request);
     desired.rollouts.push(rollout);
+}
+
+/// With `--confirm manual` the old sets are kept until somebody confirms.
+fn wait_for_confirm(desired: &mut Desired, rollout: &Rollout) {
+    for one in rollout.moves.iter().filter(|one| one.changes) {
+        if let Some(alias) = desired.aliases.get_mut(&one.alias) {
+            alias.unconfirmed = match rollout.request.rollout.confirm {
+                Confirm::Manual => one.from.clone(),
+                Confirm::Auto => None,
+            };
+        }
+    }
 }
 
 fn draining(epoch: u64, counts: FlowCounts, left_ms: u64) -> Progress {

@@ -179,6 +179,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         switched: known.switched.get(name).cloned(),
         split: alias.split.weights.clone(),
         previous: alias.previous.as_ref().map(|split| split.weights.clone()),
+        unconfirmed: alias.unconfirmed.clone(),
         sets: sets.collect(),
     }
 }

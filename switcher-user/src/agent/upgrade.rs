@@ -11,7 +11,7 @@ use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use super::running::Running;
 use crate::api::{ApiError, ErrorCode, Progress, Reply, SCHEMA, UpgradeRequest};
-use crate::model::{Action, AliasName};
+use crate::model::{Action, AliasName, LIMITS_MAX};
 use crate::plan::{Desired, Rollout, RolloutMove};
 use crate::rollout::{Action as Wanted, Snapshot, State, advance};
 
@@ -24,6 +24,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 ErrorCode::Invalid,
                 "no alias is named; name at least one",
             ));
+        }
+        if request.rollout.fail_on.len() > LIMITS_MAX {
+            let text = format!("more than {LIMITS_MAX} limits; leave some out");
+            return Err(ApiError::new(ErrorCode::Invalid, text));
         }
         if let Some(running) = self.running.iter().find(|running| running.rollout.request == request) {
             return Ok(Reply::Progress(attached(running.progress.subscribe(), asked.deadline)));

@@ -32,6 +32,8 @@ pub enum Command {
     Upgrade(UpgradeRequest),
     /// Restore the split before the last change.
     Rollback(AliasName),
+    /// Let the set go that the last upgrade took the share from.
+    Confirm(AliasName),
     /// Everything there is to see; of one alias only, if named.
     Status(Option<AliasName>),
     /// List flows.

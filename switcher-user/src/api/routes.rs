@@ -33,6 +33,7 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
         .route("/v1/aliases/{alias}/flows", get(flows))
         .route("/v1/aliases/{alias}/split", post(split))
         .route("/v1/aliases/{alias}/rollback", post(rollback))
+        .route("/v1/aliases/{alias}/confirm", post(confirm))
         .route("/v1/upgrade", post(upgrade))
         .route("/v1/receipts", get(receipts))
         .route("/v1/receipts/{id}", get(receipt))
@@ -107,6 +108,10 @@ async fn split(agent: Agent, asker: Asker, Place(alias): Place<AliasName>, Body(
 
 async fn rollback(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {
     ask(agent, asker, Command::Rollback(alias)).await
+}
+
+async fn confirm(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {
+    ask(agent, asker, Command::Confirm(alias)).await
 }
 
 async fn upgrade(agent: Agent, asker: Asker, Body(request): Body<UpgradeRequest>) -> Answer {

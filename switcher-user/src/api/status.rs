@@ -118,6 +118,9 @@ pub struct AliasStatus {
     pub switched: Option<FlipTime>,
     /// Weights that `rollback` restores.
     pub previous: Option<BTreeMap<SetName, u32>>,
+    /// The set that the last upgrade took the share from, until `confirm`.
+    #[serde(default)]
+    pub unconfirmed: Option<SetName>,
     /// The sets by name.
     pub sets: Vec<SetStatus>,
 }

@@ -1,6 +1,7 @@
 //! The HTTP client on the agent's socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
         timeout: Duration,
-        mut seen: impl FnMut(&Progress),
+        mut seen: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Progress, ApiError> {
         self.ask(Method::POST, path, body, timeout, async |body| {
             lines(body, &mut seen).await
@@ -161,7 +162,7 @@ async fn whole(body: Incoming) -> Result<Bytes, ApiError> {
 }
 
 /// One JSON document a line, up to the one that says it has finished.
-async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress)) -> Result<Progress, ApiError> {
+async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress) -> ControlFlow<()>) -> Result<Progress, ApiError> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else {
@@ -177,7 +178,9 @@ async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress)) -> Result<P
             if matches!(progress, Progress::Finished { .. } | Progress::StillRunning { .. }) {
                 return Ok(progress);
             }
-            seen(&progress);
+            if seen(&progress).is_break() {
+                return Ok(progress);
+            }
         }
     }
     Err(cut(&"the agent stopped"))

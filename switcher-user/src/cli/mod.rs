@@ -5,6 +5,7 @@ mod alias;
 mod apply;
 mod client;
 mod compose;
+mod confirm;
 mod detach;
 mod doctor;
 mod flows;
@@ -72,6 +73,8 @@ enum Verb {
     Split(split::Args),
     /// Move a set's share to another set and wait until the old set's flows have ended.
     Upgrade(upgrade::Args),
+    /// Say that an upgrade with --confirm manual is good: the old set may be removed.
+    Confirm(confirm::Args),
     /// Restore the split before the last change.
     Rollback(rollback::Args),
     /// Show aliases, sets, flows and figures.
@@ -132,6 +135,7 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
             Verb::Set(verb) => set::run(verb, client, printer).await,
             Verb::Split(args) => split::run(args, client, printer).await,
             Verb::Upgrade(args) => upgrade::run(args, client, printer).await,
+            Verb::Confirm(args) => confirm::run(args, client, printer).await,
             Verb::Rollback(args) => rollback::run(args, client, printer).await,
             Verb::Status(args) => status::run(args, client, printer).await,
             Verb::Flows(args) => flows::run(args, client, printer).await,

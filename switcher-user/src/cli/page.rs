@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::printer::Printer;
 use crate::api::ChangesDocument;
-use crate::model::{FlipTime, Receipt, SetChange};
+use crate::model::{FlipTime, Receipt, SetChange, StepReport};
 use crate::plan::weights_text;
 
 /// Prints the receipt of a change that has ended; returns its exit code.
@@ -60,6 +60,7 @@ pub(super) fn receipt_page(receipt: &Receipt) -> String {
         let _ = writeln!(page, "split        {}: {before} -> {after}", change.alias);
     }
     drain_lines(&mut page, receipt);
+    step_lines(&mut page, &receipt.steps);
     figures(&mut page, &receipt.sets);
     for statement in &receipt.statements {
         let _ = writeln!(page, "- {statement}");
@@ -94,6 +95,36 @@ fn drain_lines(page: &mut String, receipt: &Receipt) {
             "drain        {left} after {} ms (of {} ms)",
             drain.waited_ms, drain.timeout_ms
         );
+    }
+}
+
+fn step_lines(page: &mut String, steps: &[StepReport]) {
+    for step in steps {
+        let seconds = thousandths(step.observed_ms);
+        let _ = writeln!(
+            page,
+            "step         {} % for {seconds} s (epoch {}): {}",
+            step.percent, step.epoch, step.judgement
+        );
+        for set in &step.sets {
+            let figures = &set.figures;
+            let first_reply = |permille| {
+                let at = figures.latency.first_reply.quantile_us(permille);
+                at.map_or_else(|| "-".to_owned(), |us| format!("{} ms", thousandths(us)))
+            };
+            let _ = writeln!(
+                page,
+                "  {:<11} {} new, {} established, {} refused, {} timed out, {} reset by the backend; first reply p50 {}, p99 {}",
+                set.set.as_str(),
+                figures.flows_opened,
+                figures.flows_established,
+                figures.flows_refused,
+                figures.flows_timed_out,
+                figures.flows_reset_by_backend,
+                first_reply(500),
+                first_reply(990),
+            );
+        }
     }
 }
 

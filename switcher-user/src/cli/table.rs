@@ -107,6 +107,13 @@ fn alias_lines(table: &mut String, alias: &AliasStatus) {
     if let Some(running) = &alias.running {
         let _ = writeln!(table, "  running: {running}");
     }
+    if let Some(set) = &alias.unconfirmed {
+        let _ = writeln!(
+            table,
+            "  the upgrade from {set} waits for: switcher confirm {}",
+            alias.name
+        );
+    }
     if let Some(previous) = &alias.previous {
         let _ = writeln!(table, "  rollback goes to {}", weights_text(previous));
     }

@@ -178,7 +178,10 @@ async fn an_upgrade_whose_agent_stops_is_exit_7() {
     let client = answering(&directory, answer);
     let mut seen = Vec::new();
     let end = client
-        .follow("/v1/upgrade", &(), Duration::from_secs(5), |at| seen.push(at.clone()))
+        .follow("/v1/upgrade", &(), Duration::from_secs(5), |at| {
+            seen.push(at.clone());
+            std::ops::ControlFlow::Continue(())
+        })
         .await;
     assert_eq!(end.unwrap_err().code.exit_code(), 7);
     assert!(matches!(seen[..], [Progress::Draining { pending: 1, .. }]), "{seen:?}");
@@ -231,7 +234,11 @@ async fn a_command_that_stopped_waiting_hears_so() {
     let directory = TempDir::new().unwrap();
     let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"event\":\"still_running\",\"schema\":1}\n";
     let client = answering(&directory, answer);
-    let end = client.follow("/v1/upgrade", &(), Duration::from_secs(5), |_| ()).await;
+    let end = client
+        .follow("/v1/upgrade", &(), Duration::from_secs(5), |_| {
+            std::ops::ControlFlow::Continue(())
+        })
+        .await;
     assert_eq!(end.unwrap(), Progress::StillRunning { schema: 1 });
 }
 

@@ -1,5 +1,6 @@
 //! `switcher upgrade`.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::End;
@@ -8,7 +9,7 @@ use super::page::finish;
 use super::printer::Printer;
 use super::wait::{WaitArgs, duration, millis};
 use crate::api::{ApiError, ErrorCode, Progress, SetProgress, UpgradeRequest};
-use crate::model::{AliasName, RolloutOptions, SetName, StepBy, Steps};
+use crate::model::{AliasName, Confirm, Limit, RolloutOptions, SetName, StepBy, Steps};
 
 /// A log gets a line this often.
 const LOG_EVERY: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub(super) struct Args {
     /// Percent of the old set's share that the new one has after each step, as 5,25,50,100 [default: all at once].
     #[arg(long, value_name = "PERCENT,...")]
     steps: Option<Steps>,
-    /// How long each step is observed [default: 10s with --steps].
+    /// How long each step is observed [default: 10s with --steps, --fail-on, --check or --min-flows, else 0s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     interval: Option<Duration>,
     /// What a step moves: clients, which then stay at the new set, or each flow for itself.
@@ -43,19 +44,35 @@ pub(super) struct Args {
     /// New flows that the new set must have had in a step before the next one.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_flows: u64,
+    /// Roll back where the new set exceeds this, as 'failed>1%', 'first_reply_p99>50ms' or 'refused>2x' (times the old set).
+    #[arg(long, value_name = "METRIC>NUMBER[%|ms|x]")]
+    fail_on: Vec<Limit>,
+    /// A command that the agent runs through every step; roll back where it does not exit with 0.
+    #[arg(long, value_name = "CMD")]
+    check: Option<String>,
+    /// Who says that the old set may be removed: the end of the upgrade, or `confirm`.
+    #[arg(long, value_name = "WHO", value_parser = confirm, default_value = "auto")]
+    confirm: Confirm,
+    /// Return once the first step is made; the agent goes on.
+    #[arg(long)]
+    detach: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
 impl Args {
     fn rollout(&self) -> RolloutOptions {
-        let observed = self.steps.is_some() || self.min_flows > 0;
+        let judged = !self.fail_on.is_empty() || self.check.is_some();
+        let observed = judged || self.steps.is_some() || self.min_flows > 0;
         let default = if observed { INTERVAL_DEFAULT } else { Duration::ZERO };
         RolloutOptions {
             steps: self.steps.clone().unwrap_or_default(),
             interval_ms: millis(self.interval.unwrap_or(default)),
             step_by: self.step_by,
             min_flows: self.min_flows,
+            fail_on: self.fail_on.clone(),
+            check: self.check.clone(),
+            confirm: self.confirm,
         }
     }
 }
@@ -65,6 +82,13 @@ fn step_by(text: &str) -> Result<StepBy, String> {
         .into_iter()
         .find(|by| by.text() == text)
         .ok_or_else(|| format!("'{text}' is not known; use client or flow"))
+}
+
+fn confirm(text: &str) -> Result<Confirm, String> {
+    [Confirm::Auto, Confirm::Manual]
+        .into_iter()
+        .find(|confirm| confirm.text() == text)
+        .ok_or_else(|| format!("'{text}' is not known; use auto or manual"))
 }
 
 pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
@@ -83,6 +107,11 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             printer.progress(&text);
             printed = Some(Instant::now());
         }
+        if args.detach {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     match client.follow("/v1/upgrade", &request, args.wait.timeout, seen).await? {
         Progress::Finished { receipt, .. } => Ok(finish(&receipt, printer)),
@@ -90,6 +119,10 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             ErrorCode::Unknown,
             "the upgrade, which another command began, is still running; this command stopped waiting, as its --timeout is over: run: switcher status",
         )),
+        begun @ (Progress::Observing { .. } | Progress::Draining { .. }) if args.detach => {
+            printer.result(&begun, "begun; the agent goes on with it: switcher status");
+            Ok(0)
+        }
         Progress::Observing { .. } | Progress::Draining { .. } => {
             Err(ApiError::new(ErrorCode::Unknown, "the agent did not say how it ended"))
         }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod latency;
+mod limit;
 mod listener;
 mod name;
 mod receipt;
@@ -11,12 +12,14 @@ mod weight;
 
 pub use backend::{BackendAddress, BackendError};
 pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
+pub use limit::{LIMITS_MAX, Limit, LimitError, Metric, Unit};
 pub use listener::{Listener, ListenerError, Protocol};
 pub use name::{AliasName, NameError, SetName, StackName};
 pub use receipt::{
     Action, AliasChange, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange, SetFigures,
+    StepReport, StepSet,
 };
-pub use rollout::{RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
+pub use rollout::{Confirm, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
 pub use spec::{AliasPolicy, AliasSpec, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 

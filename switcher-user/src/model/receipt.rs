@@ -174,6 +174,34 @@ pub struct SetChange {
     pub after: SetFigures,
 }
 
+/// One step of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Percent of the old set's share that the new one had.
+    pub percent: u32,
+    /// Epoch of the step's image.
+    pub epoch: u64,
+    /// How long it was observed.
+    pub observed_ms: u64,
+    /// What was made of it: `passed`, or the breach.
+    pub judgement: String,
+    /// What each set had in it.
+    pub sets: Vec<StepSet>,
+}
+
+/// What a set had in a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSet {
+    /// The alias.
+    pub alias: AliasName,
+    /// The set.
+    pub set: SetName,
+    /// True: it got the share; false: it gave it.
+    pub is_new: bool,
+    /// The kernel's figures since the step began.
+    pub figures: SetFigures,
+}
+
 /// The last new flow at a set that has no share any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastNewFlow {
@@ -245,6 +273,9 @@ pub struct Receipt {
     pub last_new_flows: Vec<LastNewFlow>,
     /// The drain, of an upgrade.
     pub drain: Option<DrainResult>,
+    /// The steps that were observed, of an upgrade.
+    #[serde(default)]
+    pub steps: Vec<StepReport>,
     /// Flows of these sets, ever, that the full table could not pin: a switch may have cut them.
     pub unpinned_flows: u64,
     /// What the figures do and do not prove, as sentences.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{AliasName, SetName};
+use super::{AliasName, Limit, SetName};
 
 /// Most steps of an upgrade.
 pub const STEPS_MAX: usize = 100;
@@ -131,6 +131,34 @@ pub struct RolloutOptions {
     pub step_by: StepBy,
     /// New flows that the new set must have had in a step before the next.
     pub min_flows: u64,
+    /// What the new set must not exceed, beside the rules that always hold.
+    pub fail_on: Vec<Limit>,
+    /// A command that is run through every step.
+    pub check: Option<String>,
+    /// Who says that the old set may go.
+    pub confirm: Confirm,
+}
+
+/// Who says that the old set may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confirm {
+    /// The end of the upgrade.
+    #[default]
+    Auto,
+    /// `confirm`; until then the old set cannot be removed.
+    Manual,
+}
+
+impl Confirm {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 /// `POST /v1/upgrade`. Two that are equal are one: the later attaches to the earlier.

@@ -66,6 +66,9 @@ pub struct Alias {
     pub split: Split,
     /// Who got them before the last change; what `rollback` restores.
     pub previous: Option<Split>,
+    /// The set that an upgrade took the share from, until somebody confirms it: it cannot be removed.
+    #[serde(default)]
+    pub unconfirmed: Option<SetName>,
     /// The sets by name.
     pub sets: BTreeMap<SetName, Set>,
 }

@@ -71,6 +71,7 @@ impl Desired {
             listen: listen.to_owned(),
             split: Split::default(),
             previous: None,
+            unconfirmed: None,
             sets: BTreeMap::new(),
         };
         self.aliases.insert(name.clone(), alias);
@@ -150,6 +151,12 @@ impl Desired {
                 alias: name.clone(),
                 set: set.clone(),
                 split: alias.split.text(),
+            });
+        }
+        if alias.unconfirmed.as_ref() == Some(set) {
+            return Err(Refusal::Unconfirmed {
+                alias: name.clone(),
+                set: set.clone(),
             });
         }
         alias.sets.remove(set);
@@ -262,7 +269,16 @@ impl Desired {
             });
         }
         alias.change_split(previous);
+        alias.unconfirmed = None;
         Ok(())
+    }
+
+    /// Lets the set go that the last upgrade took the share from. Returns it; `None`: nothing waits to be confirmed.
+    ///
+    /// # Errors
+    /// When there is no such alias.
+    pub fn confirm(&mut self, name: &AliasName) -> Result<Option<SetName>, Refusal> {
+        Ok(self.alias_mut(name)?.unconfirmed.take())
     }
 }
 

@@ -40,6 +40,16 @@ pub enum Refusal {
         /// A sentence that lists those there are.
         known: String,
     },
+    /// An upgrade that nobody has confirmed may have to go back.
+    #[error(
+        "set '{set}' of alias '{alias}' is what `switcher rollback {alias}` goes back to, and the upgrade from it is not confirmed; run: switcher confirm {alias}"
+    )]
+    Unconfirmed {
+        /// The alias.
+        alias: AliasName,
+        /// The set.
+        set: SetName,
+    },
     /// An alias without a listener.
     #[error("alias '{alias}' has no listener; give it one, as 198.51.100.10:80/tcp")]
     NoListeners {
@@ -332,6 +342,7 @@ impl Refusal {
             | Self::NoBypass { alias, set, index, .. } => Some(format!("aliases.{alias}.sets.{set}.backends[{index}]")),
             Self::FamilyMismatch { alias, set: name, .. }
             | Self::SetHasShare { alias, set: name, .. }
+            | Self::Unconfirmed { alias, set: name }
             | Self::SetHasFlows { alias, set: name, .. }
             | Self::UnknownSet { alias, set: name, .. }
             | Self::PreviousSetGone { alias, set: name, .. }

@@ -6,13 +6,16 @@
 //!     refused          refused             +--------> rolling back <-------+
 //! ```
 
+mod evidence;
 mod machine;
 mod order;
 mod state;
+mod verdict;
 
 pub use machine::advance;
 pub use order::Order;
 pub use state::{Action, Check, End, Health, Snapshot, State};
+pub use verdict::{FLOWS_MIN, Verdict, Window, judge};
 
 #[cfg(test)]
 mod tests;

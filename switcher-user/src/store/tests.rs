@@ -24,6 +24,7 @@ fn receipt() -> Receipt {
         sets: Vec::new(),
         last_new_flows: Vec::new(),
         drain: None,
+        steps: Vec::new(),
         unpinned_flows: 0,
         statements: Vec::new(),
         warnings: Vec::new(),

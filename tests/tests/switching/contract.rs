@@ -72,7 +72,8 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("alias put other --listen 198.51.100.10:81", 2),
         ("alias put other --listen 198.51.100.10:81/sctp", 2),
         ("upgrade web --to v2 --steps 5,50", 2),
-        ("upgrade web --to v2 --check true", 2),
+        ("upgrade web --to v2 --fail-on http_500>1%", 2),
+        ("upgrade web --to v2 --fail-on failed>10ms", 2),
         ("hold web", 2),
         ("apply -f /nonexistent.yaml", 2),
     ] {

@@ -10,3 +10,4 @@ mod mtu;
 mod rollout;
 mod rules;
 mod udp;
+mod verdict;

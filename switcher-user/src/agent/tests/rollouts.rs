@@ -228,3 +228,102 @@ async fn a_rollout_whose_time_ran_out_while_no_agent_ran_goes_back() {
     }
     assert_eq!(next.on_disk().aliases, before);
 }
+
+fn handshakes(established: u64, refused: u64) -> SetCounters {
+    SetCounters {
+        flows_opened: established + refused,
+        flows_established: established,
+        flows_refused: refused,
+        ..SetCounters::default()
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_refuses_is_rolled_back_within_a_second_of_its_figures() {
+    let agent = Agent::with_web().await;
+    let before = agent.on_disk().aliases;
+    let mut progress = agent.upgrade(&stepped("5,100", 60_000), LONG).await.unwrap();
+    observing(&mut progress, 1).await;
+    {
+        let mut kernel = agent.kernel.state();
+        kernel.counters.insert(V1, handshakes(200, 0));
+        kernel.counters.insert(V2, handshakes(0, 8));
+    }
+    let shown = Instant::now();
+    let receipt = finished(progress).await;
+    assert!(shown.elapsed() < Duration::from_secs(1), "{:?}", shown.elapsed());
+    assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::RolledBack, 3));
+    assert!(
+        receipt.message.contains("failed 8 of 8 handshake(s)"),
+        "{}",
+        receipt.message
+    );
+    assert_eq!(receipt.steps.len(), 1);
+    assert!(receipt.steps[0].judgement.contains("8 of 8"), "{:?}", receipt.steps[0]);
+    assert_eq!(receipt.steps[0].sets[1].figures.flows_refused, 8);
+    assert_eq!(agent.on_disk().aliases, before, "as if it had never been");
+}
+
+#[tokio::test]
+async fn a_limit_is_judged_at_the_end_of_its_step() {
+    let agent = Agent::with_web().await;
+    let mut request = stepped("5,100", 700);
+    request.rollout.fail_on = vec!["server_resets>1%".parse().unwrap()];
+    let mut progress = agent.upgrade(&request, LONG).await.unwrap();
+    observing(&mut progress, 1).await;
+    let reset = SetCounters {
+        flows_reset_by_backend: 1,
+        ..handshakes(50, 0)
+    };
+    agent.kernel.state().counters.insert(V2, reset);
+    let receipt = finished(progress).await;
+    assert_eq!(receipt.outcome, Outcome::RolledBack);
+    assert!(receipt.message.contains("server_resets>1%"), "{}", receipt.message);
+    assert!(receipt.steps[0].observed_ms >= 700, "{:?}", receipt.steps[0]);
+}
+
+#[tokio::test]
+async fn a_check_that_fails_rolls_back_and_one_that_passes_lets_go_on() {
+    let agent = Agent::with_web().await;
+    let marker = agent.directory.path().join("check");
+    let checked = |script: String| {
+        let mut request = stepped("5,100", 100);
+        request.rollout.check = Some(script);
+        request
+    };
+    let passes = checked(format!(
+        "echo $SWITCHER_ALIAS $SWITCHER_SET $SWITCHER_STEP >> {}",
+        marker.display()
+    ));
+    let receipt = finished(agent.upgrade(&passes, LONG).await.unwrap()).await;
+    assert_eq!(receipt.outcome, Outcome::Done);
+    let steps = std::fs::read_to_string(&marker).unwrap();
+    assert!(steps.contains("web v2 1\n") && steps.contains("web v2 2\n"), "{steps}");
+    agent.rollback("web").await.unwrap();
+    let fails = checked("test $SWITCHER_STEP = 1 || { echo not good >&2; exit 9; }".to_owned());
+    let receipt = finished(agent.upgrade(&fails, LONG).await.unwrap()).await;
+    assert_eq!((receipt.outcome, receipt.exit_code), (Outcome::RolledBack, 3));
+    assert!(receipt.message.contains("not good"), "{}", receipt.message);
+    assert_eq!(weights(&agent), BTreeMap::from([(set("v1"), 100)]));
+}
+
+#[tokio::test]
+async fn until_somebody_confirms_the_old_set_stays() {
+    let agent = Agent::with_web().await;
+    let mut request = upgrade("v2", 0);
+    request.rollout.confirm = crate::model::Confirm::Manual;
+    finished(agent.upgrade(&request, LONG).await.unwrap()).await;
+    let remove = || agent.changes(Command::SetRm(alias("web"), set("v1")));
+    refused(remove().await, ErrorCode::Refused, &["switcher confirm web"]);
+    assert_eq!(agent.status().await.aliases[0].unconfirmed, Some(set("v1")));
+    agent.rollback("web").await.unwrap();
+    assert_eq!(agent.status().await.aliases[0].unconfirmed, None);
+    finished(agent.upgrade(&request, LONG).await.unwrap()).await;
+    let confirm = || agent.changes(Command::Confirm(alias("web")));
+    assert_eq!(confirm().await.unwrap().changes.len(), 1);
+    assert!(confirm().await.unwrap().changes.is_empty(), "once is enough");
+    agent.rollback("web").await.unwrap();
+    finished(agent.upgrade(&request, LONG).await.unwrap()).await;
+    confirm().await.unwrap();
+    remove().await.unwrap();
+}

@@ -1,0 +1,214 @@
+//! Versions that are bad in one way each, judged by what the kernel saw of real connections.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use switcher_tests::lab::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Namespace};
+use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, Work};
+
+use crate::ground::Ground;
+
+/// How a version is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Takes a connection and resets it.
+    Resets,
+    /// Takes a connection and says nothing.
+    Silent,
+    /// Answers 20 ms late.
+    Slow,
+    /// Resets one connection of fifty.
+    Sometimes,
+}
+
+/// How many rollouts of each kind; more with `SWITCHER_ROLLOUTS=20`.
+fn rollouts(default: u64) -> u64 {
+    let more = std::env::var("SWITCHER_ROLLOUTS").ok();
+    more.map_or(default, |more| more.parse().unwrap())
+}
+
+/// A server in a namespace; it ends with the test's process.
+fn serve(space: &Namespace, port: u16, fault: Fault) {
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    let name = space.name().to_owned();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let netns = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let listener = TcpListener::bind(("::", port)).unwrap();
+        ready.send(()).unwrap();
+        for stream in listener.incoming().flatten() {
+            let number = SERVED.fetch_add(1, Ordering::Relaxed);
+            std::thread::spawn(move || answer(stream, fault, number));
+        }
+    });
+    is_ready.recv_timeout(Duration::from_secs(10)).unwrap();
+}
+
+fn answer(mut stream: TcpStream, fault: Fault, number: u64) {
+    if fault == Fault::Resets || (fault == Fault::Sometimes && number % 50 == 0) {
+        // What was sent and not read makes the close a reset.
+        std::thread::sleep(Duration::from_millis(5));
+        return;
+    }
+    let limit = Some(Duration::from_secs(10));
+    stream.set_read_timeout(limit).unwrap();
+    let mut seen = Vec::new();
+    let mut piece = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        seen.extend_from_slice(&piece[..count]);
+        if !seen.windows(4).any(|end| end == b"\r\n\r\n") {
+            continue;
+        }
+        seen.clear();
+        match fault {
+            Fault::Silent => continue,
+            Fault::Slow => std::thread::sleep(Duration::from_millis(20)),
+            Fault::Resets | Fault::Sometimes => {}
+        }
+        let answer = b"HTTP/1.1 200 OK\r\nX-Version: bad\r\nContent-Length: 4\r\n\r\nbad\n";
+        if stream.write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn load(ground: &Ground, rate_per_s: u32) -> Generator {
+    let plan = Plan {
+        run: "verdict".to_owned(),
+        targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],
+        sources: Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: Some(CLIENT_POOL_V6),
+        },
+        work: Work::Load(LoadPlan {
+            rate_per_s,
+            seconds_max: 280,
+            kept_alive: 4,
+            upload: None,
+            download: None,
+        }),
+    };
+    Generator::load(&ground.lab, &plan).unwrap()
+}
+
+/// Rolls out to a bad set again and again; every one has to come back. Returns the flows that met the bad set.
+fn all_come_back(ground: &Ground, port: u16, step: u32) -> Vec<u64> {
+    ground.expect(
+        &format!("set put web bad --backend 10.1.1.2:{port} --backend [fd00:1::2]:{port}"),
+        0,
+    );
+    let line = format!("upgrade web --to bad --steps {step},100 --interval 20s --timeout 40s --json");
+    let runs = (0..rollouts(2)).map(|_| {
+        let outcome = ground.expect(&line, 3);
+        let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let step = &receipt["steps"][0];
+        eprintln!("{port}: after {} ms: {}", step["observed_ms"], receipt["message"]);
+        assert_eq!(receipt["steps"].as_array().unwrap().len(), 1, "found in its first step");
+        step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap()
+    });
+    runs.collect()
+}
+
+#[test]
+fn a_version_that_refuses_is_rolled_back() {
+    let ground = Ground::new("auto");
+    let _load = load(&ground, 400);
+    let met = all_come_back(&ground, 9_999, 5);
+    assert!(met.iter().all(|flows| *flows <= 60), "{met:?}");
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn a_version_that_resets_is_rolled_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_001, Fault::Resets);
+    let _load = load(&ground, 400);
+    let met = all_come_back(&ground, 9_001, 5);
+    assert!(met.iter().all(|flows| *flows <= 60), "{met:?}");
+}
+
+#[test]
+fn a_version_that_is_silent_is_rolled_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_002, Fault::Silent);
+    let _load = load(&ground, 400);
+    let met = all_come_back(&ground, 9_002, 5);
+    assert!(met.iter().all(|flows| *flows <= 150), "{met:?}");
+}
+
+#[test]
+fn a_version_that_is_slow_is_rolled_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_003, Fault::Slow);
+    let _load = load(&ground, 400);
+    // The old set needs a hundred replies to say what is slow.
+    std::thread::sleep(Duration::from_secs(2));
+    let met = all_come_back(&ground, 9_003, 20);
+    assert!(met.iter().all(|flows| *flows <= 400), "{met:?}");
+}
+
+#[test]
+fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_004, Fault::Sometimes);
+    let _load = load(&ground, 400);
+    let met = all_come_back(&ground, 9_004, 20);
+    assert!(met.iter().all(|flows| *flows <= 1_600), "{met:?}");
+}
+
+/// What is judged must not be moved by load and chance.
+#[test]
+fn an_equal_version_is_never_rolled_back() {
+    let ground = Ground::new("auto");
+    let load = load(&ground, 400);
+    let mut to = "v2";
+    for _ in 0..rollouts(8) {
+        let line = format!("upgrade web --to {to} --steps 5,50,100 --interval 700ms --drain-timeout 0s");
+        // 4: connections that are kept open stay.
+        ground.cli(&line).expect_code(&[0, 4]).unwrap();
+        to = if to == "v2" { "v1" } else { "v2" };
+    }
+    drop(load);
+}
+
+#[test]
+fn a_check_of_the_users_own_rolls_back_what_the_kernel_cannot_see() {
+    let ground = Ground::new("auto");
+    let outcome = ground
+        .agent
+        .cli(&[
+            "upgrade",
+            "web",
+            "--to",
+            "v2",
+            "--steps",
+            "50,100",
+            "--interval",
+            "3s",
+            "--check",
+            "test $SWITCHER_SET != v2",
+        ])
+        .unwrap();
+    assert_eq!(outcome.code, 3, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stdout.contains("the check"), "{}", outcome.stdout);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn a_detached_upgrade_goes_on_and_waits_to_be_confirmed() {
+    let ground = Ground::new("auto");
+    ground.expect(
+        "upgrade web --to v2 --steps 50,100 --interval 1s --confirm manual --detach",
+        0,
+    );
+    ground.expect("confirm web", 6);
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+    let refused = ground.expect("set rm web v1", 1);
+    assert!(refused.stderr.contains("switcher confirm web"), "{}", refused.stderr);
+    ground.expect("confirm web", 0);
+    ground.expect("set rm web v1", 0);
+}
