@@ -48,7 +48,7 @@ fn serve(space: &Namespace, port: u16, fault: Fault) {
 }
 
 fn answer(mut stream: TcpStream, fault: Fault, number: u64) {
-    if fault == Fault::Resets || (fault == Fault::Sometimes && number % 50 == 0) {
+    if fault == Fault::Resets || (fault == Fault::Sometimes && number.is_multiple_of(50)) {
         // What was sent and not read makes the close a reset.
         std::thread::sleep(Duration::from_millis(5));
         return;
