@@ -58,7 +58,11 @@ fn the_contracts_lines_are_taken() {
 fn what_is_wrong_or_comes_later_is_refused_with_exit_2() {
     let lines = [
         ("upgrade web --to v2 --steps 5,25", "--steps"),
-        ("upgrade web --to v2 --check true", "--check"),
+        ("upgrade web --to v2 --check", "--check"),
+        ("upgrade web --to v2 --steps 5,50", "must be 100"),
+        ("upgrade web --to v2 --fail-on http_500>1%", "there are: failed"),
+        ("upgrade web --to v2 --confirm maybe", "auto or manual"),
+        ("upgrade web --to v2 --step-by packet", "client or flow"),
         ("upgrade web --to v2 --detach", "--detach"),
         ("upgrade --to v2", "ALIAS"),
         ("upgrade web", "--to"),
