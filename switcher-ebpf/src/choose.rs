@@ -1,8 +1,8 @@
 //! Chooses for a new flow: listener, alias, set by the split, backend by the set's Maglev table. All from one image.
 
 use crate::abi::{
-    Address, AliasRow, BackendRow, BackendTable, FlowKey, HeaderRow, LISTENER_PROBES_MAX, ListenerRow, MAGLEV_PER_ROW,
-    MaglevRow, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow, SetRow,
+    ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, FlowKey, HeaderRow, IMAGE_MAGIC, LISTENER_PROBES_MAX,
+    ListenerRow, MAGLEV_PER_ROW, MaglevRow, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow, SetRow,
 };
 use crate::reason::Reason;
 use crate::tables::Image;
@@ -123,18 +123,35 @@ fn find_backend<'a, I: Image>(image: &'a I, table: &BackendTable, hash: u32) -> 
     Some(BackendRow::of(image.row(table.backends_row + index)?))
 }
 
-/// Chooses for a SYN.
+/// The header, where the image is one of this build.
+#[inline(always)]
+pub fn header_of<I: Image>(image: &I) -> Option<&HeaderRow> {
+    let header = HeaderRow::of(image.row(0)?);
+    (header.magic == IMAGE_MAGIC && header.abi_version == ABI_VERSION).then_some(header)
+}
+
+/// Chooses for a SYN or a first datagram.
 #[inline(always)]
 pub fn choose<'a, I: Image>(image: &'a I, header: &HeaderRow, key: &FlowKey) -> Result<Choice<'a>, Reason> {
+    choose_by(image, header, key, hash_client(&key.source), hash_flow(key))
+}
+
+/// Chooses for a flow to the key's destination: the set by the client's hash, the backend by the flow's.
+#[inline(always)]
+pub fn choose_by<'a, I: Image>(
+    image: &'a I,
+    header: &HeaderRow,
+    key: &FlowKey,
+    client: u32,
+    flow: u32,
+) -> Result<Choice<'a>, Reason> {
     let alias_row = find_alias(image, header, key).ok_or(Reason::NoListener)?;
     let alias = AliasRow::of(image.row(alias_row).ok_or(Reason::NoShare)?);
-    let flow_hash = hash_flow(key);
     let by_flow = alias.flags & AliasRow::BY_FLOW != 0;
-    let set_hash = if by_flow { flow_hash } else { hash_client(&key.source) };
-    let set_row = find_set(image, alias, set_hash).ok_or(Reason::NoShare)?;
+    let set_row = find_set(image, alias, if by_flow { flow } else { client }).ok_or(Reason::NoShare)?;
     let set = SetRow::of(image.row(set_row).ok_or(Reason::NoShare)?);
     let table = if key.destination.is_v4() { &set.v4 } else { &set.v6 };
-    let backend = find_backend(image, table, flow_hash).ok_or(Reason::NoShare)?;
+    let backend = find_backend(image, table, flow).ok_or(Reason::NoShare)?;
     Ok(Choice {
         epoch: header.epoch,
         alias_id: alias.id,

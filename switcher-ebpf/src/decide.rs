@@ -2,9 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{
-    ABI_VERSION, FlowIdentity, HeaderRow, IMAGE_MAGIC, PATH_BYPASS, PATH_STACK, State, add, micros, ticks,
-};
+use crate::abi::{FlowIdentity, PATH_BYPASS, PATH_STACK, State, add, micros, ticks};
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::latency::observe;
@@ -12,7 +10,7 @@ use crate::packet::Packet;
 use crate::parse::{Content, IcmpError, Layout, Parsed, Transport, parse};
 use crate::reason::Reason;
 use crate::rewrite;
-use crate::tables::{Image, Tables};
+use crate::tables::Tables;
 use crate::track::{self, Event};
 
 /// What the hook does with the packet.
@@ -150,13 +148,9 @@ fn opening<P: Packet, T: Tables>(
     let Some(image) = tables.image() else {
         return Some(Verdict::pass(Reason::NoImage));
     };
-    let header = match image.row(0) {
-        Some(row) => HeaderRow::of(row),
-        None => return Some(Verdict::pass(Reason::NoImage)),
-    };
-    if header.magic != IMAGE_MAGIC || header.abi_version != ABI_VERSION {
+    let Some(header) = choose::header_of(&image) else {
         return Some(Verdict::pass(Reason::NoImage));
-    }
+    };
     if epoch == Some(header.epoch) {
         return None;
     }

@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{
     CLOSING_TIMEOUT_TICKS, CONVERSING_TIMEOUT_TICKS, CURSOR_ESTABLISHED, CURSOR_PENDING, ESTABLISHED_PROBES_MAX,
-    ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PENDING_SLOTS,
-    PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
+    ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PATH_LOCAL,
+    PENDING_SLOTS, PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
 };
 use crate::choose::hash_flow;
 use crate::latency::observe;
@@ -61,7 +61,7 @@ impl Found<'_> {
     }
 }
 
-/// Finds the flow of a packet.
+/// Finds the flow of a packet. A local client's is none of it: its packets are right as they are.
 #[inline(always)]
 pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
     let value = tables.index(key)?;
@@ -82,7 +82,7 @@ pub fn find<'a, T: Tables>(tables: &'a T, key: &FlowKey) -> Option<Found<'a>> {
             && id.client_port == key.source_port
             && id.listener_port == key.destination_port
     };
-    same.then_some(Found {
+    (same && id.path != PATH_LOCAL).then_some(Found {
         record,
         identity: id,
         word,
@@ -346,8 +346,9 @@ fn remove_keys<T: Tables>(tables: &T, identity: &FlowIdentity, slot: u32, genera
     remove_key(tables, &identity.backend_key(), IndexValue::new(slot, generation, true));
 }
 
+/// Takes a key out of the index, if it still leads there.
 #[inline(always)]
-fn remove_key<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) {
+pub(crate) fn remove_key<T: Tables>(tables: &T, key: &FlowKey, value: IndexValue) {
     if tables.index(key) == Some(value) {
         tables.index_remove(key);
     }

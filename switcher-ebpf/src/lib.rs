@@ -1,7 +1,7 @@
 //! Switcher's map ABI and packet logic.
 //!
 //! Three functions decide every packet: [`parse::parse`] reads it, [`decide`] finds or opens its flow, [`rewrite`] changes
-//! its addresses. They are written over two small traits, [`packet::Packet`] and [`tables::Tables`], and compiled three
+//! its addresses. [`connect`] decides for processes of the host when they connect. All are written over two small traits, [`packet::Packet`] and [`tables::Tables`], and compiled three
 //! times: for TC in the kernel, and natively for unit tests, property tests and the agent.
 //!
 //! There is no `unsafe` here and no allocation; the BPF binary's accessor files have the first, [`native`] the second.
@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod abi;
 pub mod choose;
+pub mod connect;
 pub mod decide;
 pub mod flow;
 pub mod latency;

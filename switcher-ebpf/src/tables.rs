@@ -34,6 +34,9 @@ pub trait Tables {
     /// Until when the interface indexes of the image are right.
     fn fresh_until_ns(&self) -> u64;
 
+    /// The cookie of the agent's network namespace; 0: not known.
+    fn home(&self) -> u64;
+
     /// What the index has for a key.
     fn index(&self, key: &FlowKey) -> Option<IndexValue>;
     /// Puts in a key that is not there.
@@ -59,6 +62,7 @@ pub trait Tables {
     fn latencies(&self, set_id: u32) -> Option<&SetLatencies>;
     /// `bucket` of a [`crate::abi::Histogram`], in a way that the verifier sees to be one.
     fn bounded_bucket(&self, bucket: usize) -> usize;
-    /// Adds to a word that several CPUs add to.
+    /// Adds to a word that several add to: CPUs, or on one CPU the program of a process and that of a packet, which may
+    /// interrupt it.
     fn add_shared(&self, word: &Word64, amount: u64);
 }

@@ -8,4 +8,5 @@ pub mod clock;
 pub mod demo;
 pub mod interrupt;
 pub mod lab;
+pub mod talk;
 pub mod traffic;

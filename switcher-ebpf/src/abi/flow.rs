@@ -10,6 +10,8 @@ use super::{Address, Word32, Word64};
 pub const PATH_STACK: u8 = 0;
 /// Redirected past the host's stack.
 pub const PATH_BYPASS: u8 = 1;
+/// A local client's: the destination was rewritten at connect(), and no packet is.
+pub const PATH_LOCAL: u8 = 2;
 
 /// One direction of a conversation, as it stands in the packet. Key of the flow index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -70,7 +72,7 @@ pub struct FlowIdentity {
     pub backend_id: u32,
     /// IP protocol.
     pub protocol: u8,
-    /// [`PATH_STACK`] or [`PATH_BYPASS`].
+    /// [`PATH_STACK`], [`PATH_BYPASS`] or [`PATH_LOCAL`].
     pub path: u8,
     /// [`FlowIdentity::MOVES`].
     pub flags: u8,
@@ -165,6 +167,8 @@ impl FlowSide {
     pub const FIN_EARLY: u32 = 8;
     /// The side's first data was seen.
     pub const DATA: u32 = 32;
+    /// A local client's: the socket was closed; TCP may still be at work.
+    pub const RELEASED: u32 = 64;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.

@@ -10,7 +10,8 @@ mod word;
 pub use address::Address;
 pub use counters::{HISTOGRAM_BUCKETS, Histogram, SetCounters, SetLatencies, VERDICTS_MAX, add};
 pub use flow::{
-    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_STACK, SharedIdentity, State, StateWord,
+    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_LOCAL, PATH_STACK, SharedIdentity,
+    State, StateWord,
 };
 pub use image::{
     AliasRow, BackendRow, BackendTable, HeaderRow, ListenerRow, MAGLEV_PER_ROW, MaglevRow, Row, SEGMENTS_PER_ROW,
@@ -20,7 +21,7 @@ pub use traffic::{FlowTraffic, SideTraffic};
 pub use word::{Word32, Word64};
 
 /// Version of the layouts and of their meaning. It is part of the pin path: two versions never share a map.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 4;
 /// First word of an image.
 pub const IMAGE_MAGIC: u32 = 0x5357_4348;
 /// Most rows (of 64 bytes) one image may have: 64 MiB.
@@ -36,12 +37,18 @@ pub const SETS_MAX: u32 = 4_096;
 pub const PENDING_SLOTS: u32 = 65_536;
 /// Slots for established flows.
 pub const ESTABLISHED_SLOTS: u32 = 262_144;
+/// Slots for flows of local clients, decided at connect() or with a datagram.
+pub const LOCAL_SLOTS: u32 = 65_536;
 /// All flow records.
-pub const FLOW_SLOTS: u32 = PENDING_SLOTS + ESTABLISHED_SLOTS;
+pub const FLOW_SLOTS: u32 = PENDING_SLOTS + ESTABLISHED_SLOTS + LOCAL_SLOTS;
 /// Two keys a record.
 pub const INDEX_ENTRIES_MAX: u32 = 2 * FLOW_SLOTS;
 /// Slots that one promotion looks at before it calls the table full.
 pub const ESTABLISHED_PROBES_MAX: u32 = 32;
+/// Slots that one connect() looks at before it calls their region full.
+pub const LOCAL_PROBES_MAX: u32 = 32;
+/// Conversations that one unconnected UDP socket can have by the table; more are decided with each datagram.
+pub const CONVERSATIONS_MAX: u32 = 8;
 /// Source ports that are tried when two flows would look the same to one backend.
 pub const SOURCE_PORT_TRIES_MAX: u16 = 8;
 
@@ -49,12 +56,16 @@ pub const SOURCE_PORT_TRIES_MAX: u16 = 8;
 pub const LIVENESS_WORDS: u32 = 8;
 /// Until when the interface indexes of the image are right; nanoseconds of CLOCK_MONOTONIC.
 pub const LIVENESS_FRESH_UNTIL: u32 = 0;
+/// The cookie of the agent's network namespace; 0: not known.
+pub const LIVENESS_HOME: u32 = 1;
 /// Words of the cursor map, moved by the programs only.
-pub const CURSOR_WORDS: u32 = 2;
+pub const CURSOR_WORDS: u32 = 3;
 /// Next slot of the pending ring.
 pub const CURSOR_PENDING: u32 = 0;
 /// Next slot that a promotion looks at.
 pub const CURSOR_ESTABLISHED: u32 = 1;
+/// Next slot that a connect() looks at.
+pub const CURSOR_LOCAL: u32 = 2;
 
 /// Nanoseconds of CLOCK_MONOTONIC to ticks: about 1.05 ms each, in 32 bits that wrap after 52 days.
 #[must_use]

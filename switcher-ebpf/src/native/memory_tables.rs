@@ -29,6 +29,7 @@ pub struct MemoryTables {
     latencies: Vec<SetLatencies>,
     now_ns: AtomicU64,
     fresh_until_ns: AtomicU64,
+    home: AtomicU64,
 }
 
 /// An image in memory.
@@ -53,6 +54,7 @@ impl Default for MemoryTables {
             latencies: (0..SETS_MAX).map(|_| SetLatencies::default()).collect(),
             now_ns: AtomicU64::new(1 << 40),
             fresh_until_ns: AtomicU64::new(u64::MAX),
+            home: AtomicU64::new(0),
         }
     }
 }
@@ -71,6 +73,11 @@ impl MemoryTables {
     /// Sets until when interface indexes are right; nanoseconds.
     pub fn set_fresh_until_ns(&self, fresh_until_ns: u64) {
         self.fresh_until_ns.store(fresh_until_ns, Relaxed);
+    }
+
+    /// Sets the cookie of the agent's network namespace.
+    pub fn set_home(&self, cookie: u64) {
+        self.home.store(cookie, Relaxed);
     }
 
     /// Keys in the index.
@@ -107,6 +114,10 @@ impl Tables for MemoryTables {
 
     fn fresh_until_ns(&self) -> u64 {
         self.fresh_until_ns.load(Relaxed)
+    }
+
+    fn home(&self) -> u64 {
+        self.home.load(Relaxed)
     }
 
     fn index(&self, key: &FlowKey) -> Option<IndexValue> {

@@ -102,6 +102,7 @@ fn left(kernel: &impl Kernel, set_ids: &[u32]) -> Result<FlowCounts, KernelError
     for counts in set_ids.iter().filter_map(|id| census.get(id)) {
         sum.pending += counts.pending;
         sum.established += counts.established;
+        sum.local += counts.local;
     }
     Ok(sum)
 }

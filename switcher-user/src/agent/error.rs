@@ -50,6 +50,11 @@ pub enum AgentError {
         /// Those there are.
         known: String,
     },
+    /// The folder that was named is no cgroup.
+    #[error(
+        "{0} is no cgroup of cgroup2: requests of its processes cannot be switched; name one with --cgroup, or --cgroup none"
+    )]
+    NoCgroup(PathBuf),
     /// No default route.
     #[error(
         "this host has no default route, so where clients come in is not known; name the interfaces with --interface"

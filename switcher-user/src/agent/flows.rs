@@ -33,6 +33,9 @@ fn count(kernel: &impl Kernel, counts: impl Fn(&FlowView) -> bool) -> Result<Cen
             return;
         }
         let counts = census.entry(flow.set_id).or_default();
+        if flow.local && flow.state != FlowState::Closing {
+            counts.local += 1;
+        }
         match flow.state {
             FlowState::Pending => counts.pending += 1,
             FlowState::Established => counts.established += 1,

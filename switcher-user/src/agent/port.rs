@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::image::ImagePlan;
-use crate::kernel::{Datapath, Flip, FlowView, KernelError, ReasonCount, Role, SetCounters};
+use crate::kernel::{Datapath, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters};
 use crate::net::{Interface, NetError, Observed, Observer};
 
 /// The data path; see [`Datapath`] for what each means.
@@ -17,6 +17,7 @@ pub trait Kernel: Send + Sized + 'static {
     fn epoch(&self) -> Result<u64, KernelError>;
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError>;
     fn attached(&self) -> Vec<(String, Role)>;
+    fn local(&self) -> LocalClients;
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError>;
     fn refresh(&self, valid_for: Duration) -> Result<(), KernelError>;
     fn set_counters(&self, set_ids: &[u32]) -> Result<Vec<SetCounters>, KernelError>;
@@ -45,6 +46,9 @@ impl Kernel for PinnedDatapath {
     }
     fn attached(&self) -> Vec<(String, Role)> {
         self.datapath.attached()
+    }
+    fn local(&self) -> LocalClients {
+        self.datapath.local()
     }
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
         self.datapath.flip(plan)

@@ -13,7 +13,7 @@ use super::owner::{Left, Owner};
 use super::pins::PinsLock;
 use super::port::PinnedDatapath;
 use crate::api::Server;
-use crate::kernel::{Datapath, DatapathConfig, HookMode};
+use crate::kernel::{CgroupChoice, Datapath, DatapathConfig, HookMode, LocalClients};
 use crate::metrics::MetricsServer;
 use crate::net::Observer;
 use crate::store::Store;
@@ -38,6 +38,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// Where Prometheus finds the metrics; none: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Whose processes are local clients.
+    pub cgroup: CgroupChoice,
 }
 
 /// Runs until SIGTERM, SIGINT or `detach`. The data path stays, except after `detach`.
@@ -48,6 +50,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
     let state_dir = options.state_dir.clone();
+    check_cgroup(&options.cgroup)?;
     let store = blocking(move || Store::open(&state_dir)).await??;
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
@@ -112,12 +115,30 @@ async fn bind_metrics(options: &Options) -> Result<Option<MetricsServer>, AgentE
     Ok(Some(server))
 }
 
+/// A folder that was named has to be a cgroup of cgroup2: those of version 1 have no such programs.
+fn check_cgroup(choice: &CgroupChoice) -> Result<(), AgentError> {
+    match choice {
+        CgroupChoice::At(path) if !path.join("cgroup.controllers").exists() => Err(AgentError::NoCgroup(path.clone())),
+        _ => Ok(()),
+    }
+}
+
 async fn open(options: &Options) -> Result<Datapath, AgentError> {
     let config = DatapathConfig {
         bpffs: options.bpffs.clone(),
         hooks: HookMode::Auto,
     };
-    Ok(blocking(move || Datapath::open(&config)).await??)
+    let mut datapath = blocking(move || Datapath::open(&config)).await??;
+    let cgroup = options.cgroup.clone();
+    let datapath = blocking(move || {
+        if let LocalClients::NotServed(why) = datapath.serve_local(&cgroup)
+            && cgroup != CgroupChoice::Off
+        {
+            tracing::warn!("requests made on this host are not switched: {why}");
+        }
+        datapath
+    });
+    datapath.await
 }
 
 async fn finish<R>(task: &mut JoinHandle<R>, longest: Duration) {

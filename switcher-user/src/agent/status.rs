@@ -10,11 +10,11 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::wall::WallClock;
 use crate::api::{
-    AliasStatus, ApiError, AttachedStatus, BackendStatus, ErrorCode, FlowCounts, FlowTable, ReasonStatus, Reply,
-    SCHEMA, SetStatus, StatusDocument,
+    AliasStatus, ApiError, AttachedStatus, BackendStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus, ReasonStatus,
+    Reply, SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
-use crate::kernel::{KernelError, Role};
+use crate::kernel::{KernelError, LocalClients, Role};
 use crate::model::{AliasName, FlipTime, SetFigures, SetName};
 use crate::net::Observed;
 use crate::plan::{Alias, BackendChoice, Desired, HASH_SPACE, Resolved};
@@ -38,6 +38,7 @@ struct Seen {
     figures: BTreeMap<u32, SetFigures>,
     reasons: Vec<ReasonStatus>,
     attached: Vec<AttachedStatus>,
+    local: LocalStatus,
     capacity: u64,
 }
 
@@ -113,8 +114,23 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
                 role: role(of).to_owned(),
             })
             .collect(),
+        local: local_status(kernel.local()),
         capacity: kernel.flow_capacity(),
     })
+}
+
+fn local_status(local: LocalClients) -> LocalStatus {
+    match local {
+        LocalClients::Served(cgroup) => LocalStatus {
+            served: true,
+            cgroup: Some(cgroup.display().to_string()),
+            why: None,
+        },
+        LocalClients::NotServed(why) => LocalStatus {
+            why: Some(why),
+            ..LocalStatus::default()
+        },
+    }
 }
 
 fn document(known: &Known, seen: &Seen) -> StatusDocument {
@@ -128,6 +144,7 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         last_flip: known.last_flip.clone(),
         clock: known.wall.read(),
         attached: seen.attached.clone(),
+        local: seen.local.clone(),
         firewall: known
             .observed
             .as_ref()
@@ -152,6 +169,7 @@ fn flow_table(seen: &Seen) -> FlowTable {
         table.flows.pending += counts.pending;
         table.flows.established += counts.established;
         table.flows.closing += counts.closing;
+        table.flows.local += counts.local;
         if !seen.figures.contains_key(id) {
             table.of_removed_sets += counts.pending + counts.established + counts.closing;
         }

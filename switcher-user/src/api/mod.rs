@@ -22,8 +22,8 @@ pub use extract::TIMEOUT_HEADER;
 pub use flows::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest};
 pub use server::{BindError, Server};
 pub use status::{
-    AliasStatus, AttachedStatus, BackendStatus, ClockReading, FlowCounts, FlowTable, ReasonStatus, SetStatus,
-    StatusDocument,
+    AliasStatus, AttachedStatus, BackendStatus, ClockReading, FlowCounts, FlowTable, LocalStatus, ReasonStatus,
+    SetStatus, StatusDocument,
 };
 
 /// Version of all documents.

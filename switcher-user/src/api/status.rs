@@ -25,6 +25,9 @@ pub struct StatusDocument {
     pub clock: ClockReading,
     /// Where programs are attached.
     pub attached: Vec<AttachedStatus>,
+    /// Requests made on this host.
+    #[serde(default)]
+    pub local: LocalStatus,
     /// Rules that `auto` does not walk past, as sentences.
     pub firewall: Vec<String>,
     /// What is not as wanted, as sentences.
@@ -68,6 +71,17 @@ pub struct AttachedStatus {
     pub role: String,
 }
 
+/// Whether requests made on this host are switched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalStatus {
+    /// They are.
+    pub served: bool,
+    /// The cgroup whose processes are served.
+    pub cgroup: Option<String>,
+    /// Why they are not.
+    pub why: Option<String>,
+}
+
 /// How full the flow table is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowTable {
@@ -88,6 +102,9 @@ pub struct FlowCounts {
     pub established: u64,
     /// Ended; the record waits for its time-out.
     pub closing: u64,
+    /// Of the pending and established ones, those of local clients.
+    #[serde(default)]
+    pub local: u64,
 }
 
 impl FlowCounts {

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::End;
 use crate::agent::{self, Options};
 use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
+use crate::kernel::CgroupChoice;
 
 /// Where the data path is pinned unless told otherwise.
 pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
@@ -36,11 +37,22 @@ pub(super) struct Args {
     /// Where Prometheus finds metrics, at /metrics; whoever reaches it may read them.
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     metrics_listen: Option<SocketAddr>,
+    /// The cgroup whose processes are local clients; `none`: nobody's [default: the root of the mounted cgroup2].
+    #[arg(long, value_name = "DIR|none", value_parser = cgroup_choice)]
+    cgroup: Option<CgroupChoice>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("'{text}' is no address and port; write it as 127.0.0.1:9740 or [::1]:9740"))
+}
+
+fn cgroup_choice(text: &str) -> Result<CgroupChoice, std::convert::Infallible> {
+    Ok(if text == "none" {
+        CgroupChoice::Off
+    } else {
+        CgroupChoice::At(PathBuf::from(text))
+    })
 }
 
 /// Runs the agent until it is told to stop.
@@ -58,6 +70,7 @@ pub(super) fn run(args: Args) -> End {
         socket: args.socket,
         interfaces: args.interfaces,
         metrics_listen: args.metrics_listen,
+        cgroup: args.cgroup.unwrap_or_default(),
     };
     let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()

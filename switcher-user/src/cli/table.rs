@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::api::{AliasStatus, AliasesDocument, ReceiptsDocument, SetStatus, StatusDocument};
+use crate::api::{AliasStatus, AliasesDocument, LocalStatus, ReceiptsDocument, SetStatus, StatusDocument};
 use crate::model::Latencies;
 use crate::plan::weights_text;
 
@@ -65,11 +65,12 @@ pub(super) fn status_table(status: &StatusDocument) -> String {
             attached.join(", ")
         }
     );
+    let _ = writeln!(table, "local        {}", local_line(&status.local));
     let flows = &status.flow_table.flows;
     let _ = writeln!(
         table,
-        "flows        {} pending, {} established, {} closing, of {}; {} never pinned",
-        flows.pending, flows.established, flows.closing, status.flow_table.capacity, status.unpinned_flows
+        "flows        {} pending, {} established ({} of both local), {} closing, of {}; {} never pinned",
+        flows.pending, flows.established, flows.local, flows.closing, status.flow_table.capacity, status.unpinned_flows
     );
     for sentence in &status.firewall {
         let _ = writeln!(table, "firewall     {sentence}");
@@ -88,6 +89,13 @@ pub(super) fn status_table(status: &StatusDocument) -> String {
         let _ = writeln!(table, "  {:<32} {:>14}", one.reason, one.packets);
     }
     table
+}
+
+fn local_line(local: &LocalStatus) -> String {
+    match (&local.cgroup, &local.why) {
+        (Some(cgroup), _) => format!("served: processes in {cgroup} and below"),
+        (None, why) => format!("not served: {}", why.as_deref().unwrap_or("the agent did not say why")),
+    }
 }
 
 fn alias_lines(table: &mut String, alias: &AliasStatus) {
@@ -127,8 +135,18 @@ fn alias_lines(table: &mut String, alias: &AliasStatus) {
     }
     let _ = writeln!(
         table,
-        "  {:<16} {:>6} {:>7} {:>8} {:>12} {:>12} {:>8} {:>9} {:>7} {:>9}",
-        "set", "weight", "share", "pending", "established", "new flows", "refused", "timed out", "resets", "SYN again"
+        "  {:<16} {:>6} {:>7} {:>8} {:>12} {:>6} {:>12} {:>8} {:>9} {:>7} {:>9}",
+        "set",
+        "weight",
+        "share",
+        "pending",
+        "established",
+        "local",
+        "new flows",
+        "refused",
+        "timed out",
+        "resets",
+        "SYN again"
     );
     for set in &alias.sets {
         set_lines(table, set);
@@ -162,12 +180,13 @@ fn set_lines(table: &mut String, set: &SetStatus) {
     let counters = &set.counters;
     let _ = writeln!(
         table,
-        "  {:<16} {:>6} {:>6.1}% {:>8} {:>12} {:>12} {:>8} {:>9} {:>7} {:>9}",
+        "  {:<16} {:>6} {:>6.1}% {:>8} {:>12} {:>6} {:>12} {:>8} {:>9} {:>7} {:>9}",
         set.name,
         set.weight,
         set.share * 100.0,
         set.flows.pending,
         set.flows.established,
+        set.flows.local,
         counters.flows_opened,
         counters.flows_refused,
         counters.flows_timed_out,

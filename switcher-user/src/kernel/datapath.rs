@@ -13,19 +13,22 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_WORDS,
-    PATH_BYPASS, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State, StateWord, Word64, ticks,
+    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_HOME,
+    LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State, StateWord, Word64,
+    ticks,
 };
+use switcher_ebpf::connect;
 use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
+use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
 use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
-use super::{bpffs, clock, image_map};
+use super::{bpffs, clock, image_map, netns};
 use crate::image::{self, ImagePlan};
 
 const MAPS: [&str; 9] = [
@@ -58,6 +61,7 @@ pub struct Datapath {
     root: PathBuf,
     mode: HookMode,
     hooks: Hooks,
+    local: LocalClients,
     records: Mapped<FlowRecord>,
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
@@ -96,6 +100,7 @@ impl Datapath {
             root,
             mode: config.hooks,
             hooks: Hooks::default(),
+            local: LocalClients::NotServed("not asked for".to_owned()),
             records,
             traffic,
             liveness,
@@ -168,6 +173,19 @@ impl Datapath {
     #[must_use]
     pub fn attached(&self) -> Vec<(String, Role)> {
         self.hooks.list()
+    }
+
+    /// Attaches to the cgroup whose processes are local clients. Where that cannot be, all else works.
+    pub fn serve_local(&mut self, choice: &CgroupChoice) -> &LocalClients {
+        self.liveness.elements()[LIVENESS_HOME as usize].store(netns::own_cookie(), Relaxed);
+        self.local = cgroup::serve(&mut self.ebpf, choice, &self.root);
+        &self.local
+    }
+
+    /// Whether local clients are served.
+    #[must_use]
+    pub fn local(&self) -> LocalClients {
+        self.local.clone()
     }
 
     /// Compiles the plan, installs it and waits until no program runs on the old image. Blocks for 4 to 30 ms and more.
@@ -323,7 +341,7 @@ impl Datapath {
     }
 }
 
-fn missing(name: &str) -> KernelError {
+pub(super) fn missing(name: &str) -> KernelError {
     step(
         format!("finding {name} in the BPF object"),
         "this build is broken; build it again",
@@ -381,6 +399,8 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     let seen_ticks = record.seen_ticks.load(Relaxed);
     let idle_ticks = idle_ticks(seen_ticks, now_ticks);
     // Its handshake is complete; only its slot is one of the ring.
+    let id = record.identity.load();
+    let local = id.path == PATH_LOCAL;
     let word = if word.is(State::Pending) && is_unpinned(record) {
         word.with(State::Established)
     } else {
@@ -395,7 +415,11 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     } else {
         return None;
     };
-    let id = record.identity.load();
+    let expired = if local {
+        connect::is_over(record, word, now_ticks)
+    } else {
+        is_expired(word, seen_ticks, now_ticks)
+    };
     let socket = |address, port: u16| SocketAddr::new(IpAddr::from(address), u16::from_be(port));
     Some(FlowView {
         client: socket(id.client, id.client_port),
@@ -412,7 +436,8 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
         age: Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed))),
         traffic: figures(traffic),
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
-        expired: is_expired(word, seen_ticks, now_ticks),
+        expired,
+        local,
     })
 }
 

@@ -117,6 +117,8 @@ pub struct FlowView {
     pub traffic: FlowFigures,
     /// Past its time-out: no live flow any more, but the record and the numbers in it stay until the slot is used again.
     pub expired: bool,
+    /// A local client's: decided at connect(); no packet of it is rewritten, and none counted.
+    pub local: bool,
 }
 
 /// One row of the table of verdict reasons.

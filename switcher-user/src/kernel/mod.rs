@@ -3,6 +3,7 @@
 
 mod abi;
 mod bpffs;
+mod cgroup;
 mod clock;
 mod counters;
 mod datapath;
@@ -11,9 +12,11 @@ mod figures;
 mod hooks;
 mod image_map;
 mod mapped;
+mod netns;
 mod pinned_link;
 pub mod probe;
 
+pub use cgroup::{CgroupChoice, LocalClients};
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;
 pub use figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};

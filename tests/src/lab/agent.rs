@@ -24,6 +24,7 @@ pub struct Agent {
     binary: PathBuf,
     host: Namespace,
     dir: PathBuf,
+    cgroup: PathBuf,
     arguments: Vec<String>,
     process: Option<Process>,
 }
@@ -46,6 +47,7 @@ impl Agent {
             binary: binaries::switcher()?,
             host: lab.host().clone(),
             dir: lab.dir().to_path_buf(),
+            cgroup: lab.cgroup().path().to_path_buf(),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             process: None,
         };
@@ -72,7 +74,12 @@ impl Agent {
             .arg(self.dir.join("bpffs"))
             .arg("--socket")
             .arg(self.socket());
-        command.args(["--interface", "client"]).args(&self.arguments);
+        command.args(["--interface", "client"]);
+        // Never the machine's own cgroup.
+        if !self.arguments.iter().any(|argument| argument == "--cgroup") {
+            command.arg("--cgroup").arg(&self.cgroup);
+        }
+        command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut process = Process::spawn("the agent", &mut command, Signal::SIGTERM)?;
         interrupt::wait_for("the agent's socket answers", START_LIMIT, || {

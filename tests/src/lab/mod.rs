@@ -11,19 +11,23 @@
 mod access_log;
 mod agent;
 mod capture;
+mod cgroup;
 mod namespace;
 mod network;
 mod nginx;
 mod process;
 mod site;
+mod talker;
 mod teardown;
 
 pub use access_log::{LogEntry, read_access_log};
 pub use agent::Agent;
 pub use capture::{Capture, Captured, Packet, RST_FILTER, SYN_FILTER};
+pub use cgroup::Cgroup;
 pub use namespace::Namespace;
 pub use network::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, V1_V4, V1_V6, V2_V4, V2_V6};
 pub use nginx::Nginx;
 pub use process::{Outcome, Process, run};
 pub use site::Lab;
+pub use talker::Talker;
 pub use teardown::{sweep, tear_down};

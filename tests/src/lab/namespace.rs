@@ -79,7 +79,7 @@ impl Namespace {
     }
 }
 
-fn inside(mut nsenter: Command, namespace: &str, program: &Path) -> Command {
+pub(super) fn inside(mut nsenter: Command, namespace: &str, program: &Path) -> Command {
     nsenter
         .arg(format!("--net=/run/netns/{namespace}"))
         .arg("--")

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::network::{Four, build};
 use super::teardown::{KEEP_MARK, sweep, tear_down};
-use super::{Namespace, teardown};
+use super::{Cgroup, Namespace, teardown};
 use crate::interrupt;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -25,6 +25,7 @@ pub struct Lab {
     host: Namespace,
     v1: Namespace,
     v2: Namespace,
+    cgroup: Cgroup,
 }
 
 impl Lab {
@@ -50,6 +51,7 @@ impl Lab {
         let dir = env::temp_dir().join(format!("{}{id}", teardown::PREFIX));
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let space = |role| Namespace::new(format!("{}{id}-{role}", teardown::PREFIX), keep);
+        let cgroup = Cgroup::new(&format!("{}{id}", teardown::PREFIX)).inspect_err(|_| drop(fs::remove_dir(&dir)))?;
         let (client, host, v1, v2) = (space("client"), space("host"), space("v1"), space("v2"));
         // From here on Drop cleans up, also when a step below fails.
         let mut lab = Self {
@@ -60,6 +62,7 @@ impl Lab {
             host,
             v1,
             v2,
+            cgroup,
         };
         build(
             &lab.dir,
@@ -115,6 +118,12 @@ impl Lab {
     #[must_use]
     pub fn v2(&self) -> &Namespace {
         &self.v2
+    }
+
+    /// The cgroup whose processes are local clients.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     /// Makes the lab stay after this process.

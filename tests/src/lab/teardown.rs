@@ -13,6 +13,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cgroup;
+
 /// What the names of all labs begin with.
 pub(super) const PREFIX: &str = "swt-";
 /// The file in a lab's folder that says it stays without its process.
@@ -23,7 +25,7 @@ const END_LIMIT: Duration = Duration::from_secs(3);
 /// More mounts than one agent makes.
 const MOUNTS_MAX: usize = 64;
 
-/// Removes a lab: its processes, mounts, namespaces and folder. Goes on past a failed step and reports the first.
+/// Removes a lab: its processes, mounts, cgroup, namespaces and folder. Goes on past a failed step and reports the first.
 ///
 /// # Errors
 /// If something could not be removed.
@@ -37,6 +39,7 @@ pub fn tear_down(id: &str) -> Result<()> {
     let dir = folder(id);
     end_processes(id);
     keep_first(unmount_below(&dir));
+    keep_first(cgroup::remove(&format!("{PREFIX}{id}")));
     for role in ROLES {
         let name = format!("{PREFIX}{id}-{role}");
         if Path::new("/run/netns").join(&name).exists() {
@@ -65,7 +68,7 @@ fn folder(id: &str) -> PathBuf {
     env::temp_dir().join(format!("{PREFIX}{id}"))
 }
 
-/// The ids of all labs that have a folder or a namespace.
+/// The ids of all labs that have a folder, a namespace or a cgroup.
 fn known_ids() -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for place in [env::temp_dir(), PathBuf::from("/run/netns")] {
@@ -75,6 +78,7 @@ fn known_ids() -> BTreeSet<String> {
             }
         }
     }
+    ids.extend(cgroup::names().iter().filter_map(|name| id_of(name)));
     ids
 }
 

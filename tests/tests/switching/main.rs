@@ -6,6 +6,7 @@ mod contract;
 mod crash;
 mod ground;
 mod keeping;
+mod local;
 mod mtu;
 mod rollout;
 mod rules;

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 #![allow(missing_docs, reason = "the macros' own items have none")]
 
+mod cgroup;
 mod maps;
 mod redirect;
 mod skb;

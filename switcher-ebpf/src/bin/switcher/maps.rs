@@ -9,7 +9,8 @@ use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use switcher_ebpf::abi::{
     CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, HISTOGRAM_BUCKETS, INDEX_ENTRIES_MAX, IndexValue,
-    LIVENESS_FRESH_UNTIL, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord, VERDICTS_MAX, Word64,
+    LIVENESS_FRESH_UNTIL, LIVENESS_HOME, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord,
+    VERDICTS_MAX, Word64,
 };
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::tables::{Image, IndexError, Tables};
@@ -56,6 +57,14 @@ pub fn count(reason: Reason) {
     }
 }
 
+#[inline(always)]
+fn agents_word(index: u32) -> u64 {
+    LIVENESS.get_ptr(index).map_or(0, |word| {
+        // SAFETY: the map's slot lives as long as the program; the agent stores an aligned word at once.
+        unsafe { word.read_volatile() }
+    })
+}
+
 /// The kernel's maps.
 pub struct KernelTables;
 
@@ -92,10 +101,12 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn fresh_until_ns(&self) -> u64 {
-        LIVENESS.get_ptr(LIVENESS_FRESH_UNTIL).map_or(0, |word| {
-            // SAFETY: the map's slot lives as long as the program; the agent stores an aligned word at once.
-            unsafe { word.read_volatile() }
-        })
+        agents_word(LIVENESS_FRESH_UNTIL)
+    }
+
+    #[inline(always)]
+    fn home(&self) -> u64 {
+        agents_word(LIVENESS_HOME)
     }
 
     #[inline(always)]

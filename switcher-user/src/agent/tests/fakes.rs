@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::agent::port::{Host, Kernel};
 use crate::image::ImagePlan;
-use crate::kernel::{Flip, FlowFigures, FlowState, FlowView, KernelError, ReasonCount, Role, SetCounters};
+use crate::kernel::{
+    Flip, FlowFigures, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
+};
 use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
 /// What the kernel was asked, and what it has.
@@ -78,6 +80,7 @@ impl Fake {
             idle: Duration::ZERO,
             traffic: FlowFigures::default(),
             expired: false,
+            local: false,
         }
     }
 }
@@ -105,6 +108,9 @@ impl Kernel for Fake {
     }
     fn attached(&self) -> Vec<(String, Role)> {
         Vec::new()
+    }
+    fn local(&self) -> LocalClients {
+        LocalClients::Served(PathBuf::from("/sys/fs/cgroup"))
     }
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
         let mut state = self.state();

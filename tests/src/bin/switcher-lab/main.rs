@@ -40,6 +40,9 @@ enum Verb {
         /// The plan, a JSON file
         plan: PathBuf,
     },
+    /// A local client that does what stdin says, started by a test
+    #[command(hide = true)]
+    Talk,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let result = match verb {
         // The generator ends with its stdin or its parent; it leaves signals as they are.
         Verb::Generate { plan } => generate::run(&plan),
+        Verb::Talk => switcher_tests::talk::serve(),
         Verb::Demo(options) => interrupt::install().and_then(|()| demo::run(&options)),
         Verb::Bench(arguments) => interrupt::install().and_then(|()| bench::run(&arguments)),
         Verb::Smoke(arguments) => interrupt::install().and_then(|()| smoke::run(&arguments)),

@@ -1,0 +1,183 @@
+//! Local clients: programs at a cgroup, attached by pinned links that outlive the agent.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError};
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
+
+use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
+use super::pinned_link;
+
+/// What follows a flow comes before what begins one: a flow that nobody follows would never end.
+const PROGRAMS: [&str; 10] = [
+    "switcher_states",
+    "switcher_release",
+    "switcher_getpeername4",
+    "switcher_getpeername6",
+    "switcher_recvmsg4",
+    "switcher_recvmsg6",
+    "switcher_sendmsg4",
+    "switcher_sendmsg6",
+    "switcher_connect4",
+    "switcher_connect6",
+];
+
+/// Whose processes are local clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CgroupChoice {
+    /// All: the root of the cgroup2 file system that is mounted.
+    #[default]
+    Root,
+    /// Those in a cgroup, and in the ones below it.
+    At(PathBuf),
+    /// Nobody's.
+    Off,
+}
+
+/// Whether local clients are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalClients {
+    /// Those in this cgroup, and in the ones below it.
+    Served(PathBuf),
+    /// They are not, and why.
+    NotServed(String),
+}
+
+/// Attaches to the cgroup, or takes an earlier agent's programs off where that was at another.
+pub(super) fn serve(ebpf: &mut Ebpf, choice: &CgroupChoice, root: &Path) -> LocalClients {
+    let links = root.join("links");
+    let served = match choice {
+        CgroupChoice::Off => Err("--cgroup none".to_owned()),
+        CgroupChoice::Root => cgroup2_mount().and_then(|cgroup| attach(ebpf, &cgroup, root).map(|()| cgroup)),
+        CgroupChoice::At(cgroup) => attach(ebpf, cgroup, root).map(|()| cgroup.clone()),
+    };
+    match served {
+        Ok(cgroup) => LocalClients::Served(cgroup),
+        Err(why) => {
+            // Half of the programs would be worse than none.
+            PROGRAMS.iter().for_each(|name| take_off(&links.join(name)));
+            LocalClients::NotServed(why)
+        }
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, cgroup: &Path, root: &Path) -> Result<(), String> {
+    let open = |error: io::Error| format!("{} cannot be opened as a cgroup: {error}", cgroup.display());
+    let folder = File::open(cgroup).map_err(open)?;
+    // A folder's inode number is its cgroup's own number.
+    let number = folder.metadata().map_err(open)?.ino();
+    for name in PROGRAMS {
+        let place = Place {
+            folder: &folder,
+            number,
+            pin: root.join("links").join(name),
+        };
+        attach_one(ebpf, name, &place, root).map_err(|error| sentence(&error))?;
+    }
+    Ok(())
+}
+
+/// Without the verifier's log, which is for those who build.
+fn sentence(error: &KernelError) -> String {
+    let text = error.to_string();
+    let end = text.find(" Verifier output").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+struct Place<'a> {
+    folder: &'a File,
+    number: u64,
+    pin: PathBuf,
+}
+
+fn attach_one(ebpf: &mut Ebpf, name: &str, place: &Place<'_>, root: &Path) -> Result<(), KernelError> {
+    let loading = || format!("loading the BPF program {name}");
+    let program = ebpf.program_mut(name).ok_or_else(|| super::datapath::missing(name))?;
+    load(program).map_err(step(loading(), NEEDS_RIGHTS))?;
+    let pin = root.join("programs").join(name);
+    let _ = fs::remove_file(&pin);
+    program
+        .pin(&pin)
+        .map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
+    let doing = || format!("attaching {name} to a cgroup");
+    if pinned_link::cgroup_of(&place.pin).is_ok_and(|number| number == place.number) {
+        let fd = program.fd().map_err(step(doing(), SEE_REASON))?;
+        return pinned_link::replace(&place.pin, fd.as_fd()).map_err(step(doing(), NEEDS_RIGHTS));
+    }
+    take_off(&place.pin);
+    let link = link(program, place.folder).map_err(step(doing(), NEEDS_RIGHTS))?;
+    link.pin(&place.pin)
+        .map(drop)
+        .map_err(step(format!("pinning the link of {name}"), SEE_REASON))
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// A link to a cgroup never takes another's place; `Single` only asks for no flag.
+fn link(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> {
+    let other = |error: LinkError| ProgramError::IOError(io::Error::other(error));
+    match program {
+        Program::CgroupSockAddr(program) => {
+            let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+            FdLink::try_from(program.take_link(id)?).map_err(other)
+        }
+        Program::CgroupSock(program) => {
+            let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+            FdLink::try_from(program.take_link(id)?).map_err(other)
+        }
+        Program::SockOps(program) => {
+            let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+            FdLink::try_from(program.take_link(id)?).map_err(other)
+        }
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Takes a link off its cgroup at once, and its pin away. Nothing there is nothing to do.
+fn take_off(pin: &Path) {
+    let _ = pinned_link::detach(pin);
+    let _ = fs::remove_file(pin);
+}
+
+/// Where the cgroup2 file system is mounted.
+fn cgroup2_mount() -> Result<PathBuf, String> {
+    const REMEDY: &str = "mount one, or name a cgroup with --cgroup DIR";
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| format!("/proc/self/mounts: {error}"))?;
+    // The last one hides those before it at the same place.
+    mount_of_cgroup2(&mounts).ok_or_else(|| format!("no cgroup2 file system is mounted; {REMEDY}"))
+}
+
+fn mount_of_cgroup2(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().rev().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let place = fields.next()?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(place))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_is_the_one_that_is_seen() {
+        let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
+            cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(mount_of_cgroup2(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let again = format!("{hybrid}none /run/cg cgroup2 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n");
+        assert_eq!(mount_of_cgroup2(&again), Some("/run/cg".into()));
+        assert_eq!(mount_of_cgroup2("tmpfs /cgroup2 tmpfs rw 0 0\n"), None);
+    }
+}
