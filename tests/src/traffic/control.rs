@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use super::report::{Bucket, Event, LoadReport, Report, SampleReport};
 use super::{Plan, Work};
-use crate::lab::{Lab, Process};
+use crate::lab::{Lab, Namespace, Process};
 use crate::{binaries, interrupt};
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -46,7 +46,19 @@ impl Generator {
     /// # Errors
     /// If it cannot be started or a connection cannot be opened.
     pub fn load(lab: &Lab, plan: &Plan) -> Result<Self> {
-        let mut generator = Self::start(lab, plan)?;
+        Self::ready(Self::start(lab, lab.client().command(binaries::switcher_lab()?), plan)?)
+    }
+
+    /// Starts a load of a local client: in the lab's cgroup, and in the namespace.
+    ///
+    /// # Errors
+    /// If it cannot be started or a connection cannot be opened.
+    pub fn load_local(lab: &Lab, space: &Namespace, plan: &Plan) -> Result<Self> {
+        let command = lab.cgroup().command(space, binaries::switcher_lab()?);
+        Self::ready(Self::start(lab, command, plan)?)
+    }
+
+    fn ready(mut generator: Self) -> Result<Self> {
         generator.wait("the load's connections open", READY_LIMIT, |heard| heard.ready)?;
         Ok(generator)
     }
@@ -57,20 +69,19 @@ impl Generator {
     /// If the generator cannot be started or ends without a report.
     pub fn sample(lab: &Lab, plan: &Plan) -> Result<SampleReport> {
         anyhow::ensure!(matches!(plan.work, Work::Sample(_)), "the plan is no sample");
-        let mut generator = Self::start(lab, plan)?;
+        let mut generator = Self::start(lab, lab.client().command(binaries::switcher_lab()?), plan)?;
         match generator.report("the sample ends", SAMPLE_LIMIT)? {
             Report::Sample(report) => Ok(report),
             Report::Load(_) => bail!("the generator answered a sample with a load's report"),
         }
     }
 
-    fn start(lab: &Lab, plan: &Plan) -> Result<Self> {
+    fn start(lab: &Lab, mut command: Command, plan: &Plan) -> Result<Self> {
         let base = lab
             .dir()
             .join(format!("traffic-{}", COUNTER.fetch_add(1, Ordering::Relaxed)));
         let (file, errors) = (base.with_extension("json"), base.with_extension("err"));
         fs::write(&file, serde_json::to_vec(plan)?)?;
-        let mut command = lab.client().command(binaries::switcher_lab()?);
         command.arg("generate").arg(&file);
         command
             .stdin(Stdio::piped())

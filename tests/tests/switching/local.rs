@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use switcher_tests::lab::{LISTENER_V4, LISTENER_V6, Namespace, Talker, V1_V4, run};
+use switcher_tests::traffic::{Echo, Generator, LoadPlan, Plan, Sources, Work};
 
 use crate::ground::{Ground, Kept};
+use crate::udp;
 
 const CURL_LIMIT: Duration = Duration::from_secs(10);
 /// As an IPv6 socket writes an IPv4 listener.
@@ -199,4 +201,136 @@ fn a_refused_socket_may_try_again() {
     assert_eq!(living(&ground, "v1"), 0);
     let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
     assert_eq!(kept.ask(), "v1");
+}
+
+const NAMES_V4: &str = "198.51.100.20:53";
+const NAMES_V6: &str = "[2001:db8::20]:53";
+
+/// Sends a datagram that names its destination; who answered, as the process sees it.
+fn exchange(talker: &mut Talker, name: &str, to: &str) -> (String, String) {
+    talker.step(&format!("sendto {name} {to} hello")).unwrap();
+    let answer = talker.step(&format!("recvfrom {name}")).unwrap();
+    let mut words = answer.split(' ').map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+fn datagrams(policy: &str) {
+    let ground = Ground::bare();
+    let _v1 = Echo::start(ground.lab.v1(), "v1", 5353).unwrap();
+    let _v2 = Echo::start(ground.lab.v2(), "v2", 5353).unwrap();
+    ground.apply(&udp::stack("bypass", policy)).expect_code(&[0]).unwrap();
+    let mut talkers = [talker(&ground, ground.lab.host()), talker(&ground, ground.lab.client())];
+    let mapped = format!("[::ffff:{}", NAMES_V4.replace(':', "]:"));
+    let listeners = [("four", NAMES_V4), ("six", NAMES_V6), ("dual", &mapped)];
+    for talker in &mut talkers {
+        for (name, listener) in listeners {
+            let family = if listener.starts_with('[') { "udp6" } else { "udp4" };
+            talker.step(&format!("open {name} {family}")).unwrap();
+            assert_eq!(exchange(talker, name, listener), (listener.to_owned(), "v1".to_owned()));
+        }
+        talker.step("open kept udp4").unwrap();
+        talker.step(&format!("connect kept {NAMES_V4}")).unwrap();
+        assert_eq!(talker.step("peer kept").unwrap(), NAMES_V4);
+    }
+    // Connected sockets keep their backend until they are closed, and the drain says so.
+    ground.expect("upgrade dns --to v2 --drain-timeout 0s", 4);
+    let after = if policy == "move" { "v2" } else { "v1" };
+    for talker in &mut talkers {
+        for (name, listener) in listeners {
+            assert_eq!(
+                exchange(talker, name, listener),
+                (listener.to_owned(), after.to_owned())
+            );
+        }
+        talker.step("open new udp4").unwrap();
+        assert_eq!(
+            exchange(talker, "new", NAMES_V4),
+            (NAMES_V4.to_owned(), "v2".to_owned())
+        );
+        talker.step("send kept hello").unwrap();
+        assert!(talker.step("recv kept").unwrap().starts_with("v1 "));
+        for name in ["four", "six", "dual", "kept"] {
+            talker.step(&format!("close {name}")).unwrap();
+        }
+    }
+    ground.expect("upgrade dns --to v2 --drain-timeout 5s", 0);
+}
+
+#[test]
+fn datagrams_stay_and_come_from_the_alias() {
+    datagrams("stay");
+}
+
+#[test]
+fn datagrams_move_and_come_from_the_alias() {
+    datagrams("move");
+}
+
+fn load(ground: &Ground, run: &str, space: &Namespace) -> Generator {
+    let plan = Plan {
+        run: run.to_owned(),
+        targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],
+        sources: Sources { v4: None, v6: None },
+        work: Work::Load(LoadPlan {
+            rate_per_s: 100,
+            seconds_max: 120,
+            kept_alive: 8,
+            upload: None,
+            download: None,
+        }),
+    };
+    Generator::load_local(&ground.lab, space, &plan).unwrap()
+}
+
+/// Twenty switches under load of a process of the host and of a contained one, half of them after the agent was killed.
+fn twenty_cutovers(path: &str) {
+    let mut ground = Ground::new(path);
+    let mut loads = [
+        load(&ground, "host", ground.lab.host()),
+        load(&ground, "contained", ground.lab.client()),
+    ];
+    for round in 0..20 {
+        std::thread::sleep(Duration::from_millis(150));
+        if round == 10 {
+            ground.agent.kill().unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            ground.agent.launch().unwrap();
+        }
+        let to = if round % 2 == 0 { "v2" } else { "v1" };
+        // 4: the kept connections are at v1. v2 may have none left.
+        let outcome = ground.cli(&format!("upgrade web --to {to} --drain-timeout 0s --json"));
+        let outcome = outcome.expect_code(if to == "v2" { &[4] } else { &[0, 4] }).unwrap();
+        let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let last = receipt["last_new_flows"].as_array().unwrap();
+        assert!(
+            !last.is_empty() && last.iter().all(|one| one["before_flip_end"] == true),
+            "{receipt}"
+        );
+        for space in [ground.lab.host(), ground.lab.client()] {
+            assert_eq!(curl(&ground, space, LISTENER_V4), to);
+        }
+    }
+    assert!(living(&ground, "v1") >= 16, "kept connections stay at v1");
+    for load in &mut loads {
+        let report = load.stop().unwrap();
+        assert_eq!(
+            (report.failed, report.late, report.ok),
+            (0, 0, report.due),
+            "{:?}",
+            report.failure_samples
+        );
+        assert!(report.due > 500 && report.answers.len() == 2, "{:?}", report.answers);
+    }
+    ground.expect("upgrade web --to v2 --drain-timeout 10s", 0);
+    assert_eq!(living(&ground, "v1"), 0);
+}
+
+#[test]
+fn twenty_cutovers_lose_nothing_on_bypass() {
+    twenty_cutovers("bypass");
+}
+
+#[test]
+fn twenty_cutovers_lose_nothing_on_stack() {
+    twenty_cutovers("stack");
 }

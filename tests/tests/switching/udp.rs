@@ -38,7 +38,7 @@ fn ping(space: &Namespace, to: &str, count: usize, pause: Duration) -> JoinHandl
     space.spawn(pings).unwrap()
 }
 
-fn stack(path: &str, policy: &str) -> String {
+pub fn stack(path: &str, policy: &str) -> String {
     format!(
         r#"version: 1
 stack: names
