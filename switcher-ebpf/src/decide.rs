@@ -2,14 +2,15 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{FlowIdentity, PATH_BYPASS, PATH_STACK, State, add, micros, ticks};
-use crate::choose::{self, Choice};
+use crate::abi::{AliasRow, FlowIdentity, FlowSide, PATH_BYPASS, PATH_STACK, State, add, micros, ticks};
+use crate::choose::{self, Again, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::latency::observe;
 use crate::packet::Packet;
 use crate::parse::{Content, IcmpError, Layout, Parsed, Transport, parse};
 use crate::reason::Reason;
 use crate::rewrite;
+use crate::shield;
 use crate::tables::Tables;
 use crate::track::{self, Event};
 
@@ -110,7 +111,9 @@ pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     };
     match flow::find(tables, &parsed.key) {
         Some(found) if found.is_reply => {
-            account_reply(tables, &parsed, &found);
+            if account_reply(tables, &parsed, &found) == Seen::Hidden {
+                return Verdict::drop(Reason::Shielded);
+            }
             // The stack has routed it already, whatever path the flow is on.
             match rewrite::to_client(packet, &parsed, &found.identity) {
                 Ok(()) => Verdict::pass(Reason::ReplyStack),
@@ -151,16 +154,38 @@ fn opening<P: Packet, T: Tables>(
     let Some(header) = choose::header_of(&image) else {
         return Some(Verdict::pass(Reason::NoImage));
     };
-    if epoch == Some(header.epoch) {
+    let again = found.map_or(Again::NO, |found| shield::again(found, parsed));
+    if epoch == Some(header.epoch) && again == Again::NO {
         return None;
+    }
+    let alias = choose::find_alias(&image, header, &parsed.key);
+    // Invariant I4: the deadline is the image's, so a hold ends without anybody.
+    if let Ok(alias) = alias
+        && alias.hold_until_ns != 0
+        && tables.exact_now_ns() < alias.hold_until_ns
+    {
+        let lives = epoch.is_some() && found.is_some_and(|found| found.state() as u8 == State::Established as u8);
+        return if lives { None } else { Some(hold(tables, &image, alias)) };
     }
     if let Some(found) = found {
         flow::release(tables, found, now_ticks);
     }
-    Some(match choose::choose(&image, header, &parsed.key) {
-        Ok(choice) => open(packet, tables, parsed, &choice),
+    let clock = || ticks(tables.coarse_now_ns());
+    let choice = alias.and_then(|alias| choose::choose(&image, header.epoch, alias, &parsed.key, again, clock));
+    Some(match choice {
+        Ok(choice) => open(packet, tables, parsed, &choice, again),
         Err(reason) => Verdict::pass(reason),
     })
+}
+
+#[inline(always)]
+fn hold<T: Tables>(tables: &T, image: &T::Image<'_>, alias: &AliasRow) -> Verdict {
+    if let Some(set_id) = choose::first_set(image, alias)
+        && let Some(counters) = tables.counters(set_id)
+    {
+        add(&counters.syns_held, 1);
+    }
+    Verdict::drop(Reason::Held)
 }
 
 /// A UDP conversation of an alias that asked for it goes where the newest image sends it.
@@ -170,7 +195,24 @@ const fn may_move(parsed: &Parsed, found: &Found<'_>) -> bool {
 }
 
 #[inline(always)]
-fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choice: &Choice<'_>) -> Verdict {
+const fn flags(parsed: &Parsed, choice: &Choice<'_>) -> u8 {
+    if choice.udp_moves && parsed.transport.is_udp() {
+        FlowIdentity::MOVES
+    } else if choice.is_alone {
+        FlowIdentity::ALONE
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn open<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    choice: &Choice<'_>,
+    again: Again,
+) -> Verdict {
     let now_ns = tables.exact_now_ns();
     let backend = choice.backend;
     // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
@@ -195,18 +237,15 @@ fn open<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, choic
         backend_id: backend.id,
         protocol: key.protocol as u8,
         path: if bypass { PATH_BYPASS } else { PATH_STACK },
-        flags: if choice.udp_moves && parsed.transport.is_udp() {
-            FlowIdentity::MOVES
-        } else {
-            0
-        },
-        reserved: 0,
+        flags: flags(parsed, choice),
+        shield_seconds: choice.shield_seconds,
     };
     let opening = Opening {
         transport: &parsed.transport,
         ifindex: packet.ifindex(),
         backend_ifindex: backend.ifindex,
         now_ns,
+        again,
         packets: parsed.packets,
         bytes: parsed.bytes,
     };
@@ -318,7 +357,9 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
     if !packet.fits(ifindex) {
         return Verdict::pass(Reason::BypassTooBig);
     }
-    account_reply(tables, parsed, found);
+    if account_reply(tables, parsed, found) == Seen::Hidden {
+        return Verdict::drop(Reason::Shielded);
+    }
     if rewrite::to_client(packet, parsed, &found.identity).is_err() {
         return Verdict::drop(Reason::RewriteFailed);
     }
@@ -329,8 +370,15 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
     past_the_stack(packet, &parsed.layout, parsed.ttl, verdict)
 }
 
+/// Whether the client sees what the backend sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Shown,
+    Hidden,
+}
+
 #[inline(always)]
-fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
+fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) -> Seen {
     let record = found.record;
     let now_ticks = ticks(tables.coarse_now_ns());
     record.seen_ticks.store(now_ticks, Relaxed);
@@ -344,6 +392,18 @@ fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     let clock = || micros(tables.exact_now_ns());
     let event = track::from_backend(record, &parsed.transport, found.state(), clock);
     settle(tables, found, event, now_ticks);
+    if !shield::hides_reset(found, &parsed.transport, event == Event::Refused, clock) {
+        return Seen::Shown;
+    }
+    count_hidden(tables, found);
+    Seen::Hidden
+}
+
+#[inline(always)]
+fn count_hidden<T: Tables>(tables: &T, found: &Found<'_>) {
+    if let Some(counters) = tables.counters(found.identity.set_id) {
+        add(&counters.refusals_hidden, 1);
+    }
 }
 
 /// What a packet did to its flow, counted.
@@ -394,6 +454,10 @@ fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpEr
         if !is_bypass {
             return Verdict::pass(Reason::OtherHook);
         }
+        if shield::hides_error(&found, || micros(tables.exact_now_ns())) {
+            count_hidden(tables, &found);
+            return Verdict::drop(Reason::Shielded);
+        }
         if rewrite::error_to_client(packet, error, &found.identity).is_err() {
             return Verdict::drop(Reason::RewriteFailed);
         }
@@ -434,6 +498,10 @@ fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpEr
 #[inline(always)]
 fn icmp_egress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpError) -> Verdict {
     match flow::find(tables, &error.quoted.reversed()) {
+        Some(found) if found.is_reply && shield::hides_error(&found, || micros(tables.exact_now_ns())) => {
+            count_hidden(tables, &found);
+            Verdict::drop(Reason::Shielded)
+        }
         Some(found) if found.is_reply => match rewrite::error_to_client(packet, error, &found.identity) {
             Ok(()) => Verdict::pass(Reason::IcmpError),
             Err(_) => Verdict::drop(Reason::RewriteFailed),
@@ -453,6 +521,10 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
         return;
     };
     let was_established = found.state() as u8 == State::Established as u8 || flow::is_unpinned(found.record);
+    if event == Event::Refused {
+        let flags = &found.record.backend.flags;
+        flags.store(flags.load(Relaxed) | FlowSide::REFUSED, Relaxed);
+    }
     let counter = match event {
         Event::Refused if !was_established => &counters.flows_refused,
         _ if !was_established => &counters.flows_reset_in_handshake,

@@ -15,7 +15,7 @@ use crate::abi::{
     ESTABLISHED_SLOTS, FlowIdentity, FlowKey, FlowRecord, FlowSide, IDLE_TIMEOUT_TICKS, IndexValue, PATH_LOCAL,
     PENDING_SLOTS, PENDING_TIMEOUT_TICKS, SOURCE_PORT_TRIES_MAX, State, StateWord, add,
 };
-use crate::choose::hash_flow;
+use crate::choose::{Again, hash_flow};
 use crate::latency::observe;
 use crate::parse::{PROTOCOL_UDP, Transport};
 use crate::reason::Reason;
@@ -106,6 +106,8 @@ pub struct Opening<'a> {
     pub backend_ifindex: u32,
     /// Now.
     pub now_ns: u64,
+    /// Whether another backend did not take the flow.
+    pub again: Again,
 }
 
 /// Opens a flow in the pending ring. `identity.source_port` is changed where the backend has that port in use already.
@@ -124,6 +126,10 @@ pub fn insert<T: Tables>(tables: &T, identity: &mut FlowIdentity, opening: &Open
         opening.ifindex,
         opening.backend_ifindex,
     );
+    if let Some(since_us) = opening.again.since_us() {
+        record.since_us.store(since_us, Relaxed);
+        record.client.flags.store(FlowSide::SYN | FlowSide::WAITED, Relaxed);
+    }
     record.identity.store(identity);
     if let Some(traffic) = tables.traffic(slot) {
         traffic.open(opening.now_ns);
@@ -390,6 +396,9 @@ pub fn promote<T: Tables>(tables: &T, found: &Found<'_>, now_ticks: u32, after_u
     let is_udp = found.identity.protocol == PROTOCOL_UDP;
     if !again {
         add(&counters.flows_established, 1);
+        if record.client.flags.load(Relaxed) & FlowSide::WAITED != 0 {
+            add(&counters.flows_waited, 1);
+        }
         observe(tables, found.identity.set_id, after_us, |latencies| {
             if is_udp {
                 &latencies.first_reply

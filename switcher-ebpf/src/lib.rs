@@ -23,5 +23,6 @@ pub mod packet;
 pub mod parse;
 pub mod reason;
 pub mod rewrite;
+pub mod shield;
 pub mod tables;
 pub mod track;

@@ -56,6 +56,8 @@ reasons! {
     23 TableFailed "table_failed" "Dropped: the flow index had no room for a new flow.";
     24 IcmpError "icmp_error" "Rewritten: an ICMP error about a switched flow.";
     25 NotForHost "not_for_host" "Passed: a frame for another machine, or for many.";
+    26 Held "held" "Dropped: a SYN or datagram to an alias that holds its new flows; the client sends it again.";
+    27 Shielded "shielded" "Dropped: a refusal that a shielded alias keeps from its client.";
 }
 
 const _: () = assert!(Reason::ALL.len() < crate::abi::VERDICTS_MAX as usize);

@@ -30,6 +30,8 @@ fn plan(epoch: u64) -> ImagePlan {
         listeners: vec!["198.51.100.10:80/tcp".parse().unwrap()],
         udp_moves: false,
         by_flow: false,
+        hold_until_ns: 0,
+        shield: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan {
             id: 3,

@@ -35,6 +35,12 @@ set_counters! {
     flows_timed_out,
     /// SYNs that came again while their handshake was pending.
     syns_retransmitted,
+    /// SYNs and datagrams that were held back and would have chosen the set.
+    syns_held,
+    /// Refusals that the shield kept from clients.
+    refusals_hidden,
+    /// Flows whose handshake completed after the shield had sent their SYN elsewhere, or there again.
+    flows_waited,
     /// Flows ended by FINs of both sides.
     flows_finished,
     /// Established flows ended by a RST from the client.

@@ -74,13 +74,15 @@ pub struct FlowIdentity {
     pub protocol: u8,
     /// [`PATH_STACK`], [`PATH_BYPASS`] or [`PATH_LOCAL`].
     pub path: u8,
-    /// [`FlowIdentity::MOVES`].
+    /// [`FlowIdentity::MOVES`], [`FlowIdentity::ALONE`].
     pub flags: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// How long refusals are kept from the client, from its first SYN on; seconds, 0: they are not.
+    pub shield_seconds: u8,
 }
 
 impl FlowIdentity {
+    /// TCP: its set had no other backend of its family.
+    pub const ALONE: u8 = 2;
     /// A UDP conversation that a switch moves to the set that the new image gives it.
     pub const MOVES: u8 = 1;
 
@@ -169,6 +171,10 @@ impl FlowSide {
     pub const DATA: u32 = 32;
     /// A local client's: the socket was closed; TCP may still be at work.
     pub const RELEASED: u32 = 64;
+    /// The client's: its SYN was sent to another backend before, behind the shield.
+    pub const WAITED: u32 = 128;
+    /// The backend's: it refused the flow.
+    pub const REFUSED: u32 = 256;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.

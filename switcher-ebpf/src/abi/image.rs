@@ -63,8 +63,12 @@ pub struct AliasRow {
     pub segments: u32,
     /// [`AliasRow::UDP_MOVES`], [`AliasRow::BY_FLOW`].
     pub flags: u32,
+    /// Until when new flows wait; nanoseconds of CLOCK_MONOTONIC, 0: they do not.
+    pub hold_until_ns: u64,
+    /// How long refusals are kept from a client, from its first SYN on; seconds, 0: they are not.
+    pub shield_seconds: u32,
     /// Zero.
-    pub reserved: [u32; 12],
+    pub reserved: [u32; 9],
 }
 
 /// Segments in one row.

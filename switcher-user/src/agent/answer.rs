@@ -54,6 +54,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Command::SetRm(alias, set) => self.set_rm(&alias, &set, asked).await,
             Command::Split(alias, request) => self.split(&alias, &request, asked).await,
             Command::Upgrade(request) => self.upgrade(request, asked).await,
+            Command::Hold(alias, request) => self.hold(&alias, request, asked).await,
+            Command::Release(alias) => self.release(&alias, asked).await,
             Command::Rollback(alias) => self.rollback(&alias, asked).await,
             Command::Confirm(alias) => self.confirm(&alias).await,
             Command::Receipts => self.receipts().await,

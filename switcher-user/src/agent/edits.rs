@@ -42,6 +42,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let policy = AliasPolicy {
             path: put.path,
             udp: put.udp,
+            shield: put.shield,
         };
         next.alias_put(alias, &put.listen, policy)?;
         self.change(next, false, asked).await

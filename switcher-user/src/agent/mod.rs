@@ -8,6 +8,7 @@ mod drain;
 mod edits;
 mod error;
 mod flows;
+mod hold;
 mod listing;
 mod owner;
 mod pins;

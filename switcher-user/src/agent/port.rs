@@ -24,6 +24,7 @@ pub trait Kernel: Send + Sized + 'static {
     fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError>;
     fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError>;
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError>;
+    fn now_ns(&self) -> u64;
     fn flow_capacity(&self) -> u64;
     fn detach(self) -> Result<Vec<String>, KernelError>;
 }
@@ -67,6 +68,9 @@ impl Kernel for PinnedDatapath {
     }
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
         self.datapath.for_each_flow(visit)
+    }
+    fn now_ns(&self) -> u64 {
+        Datapath::now_ns()
     }
     fn flow_capacity(&self) -> u64 {
         self.datapath.flow_capacity()

@@ -31,6 +31,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let edges = edges(&host, interfaces).await?;
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
+        desired.forget_holds(kernel.now_ns());
         keep_first(&store, &desired)?;
         let switched = wall::switched_before(&store, desired.aliases.keys());
         let mut owner = Self {

@@ -40,6 +40,7 @@ struct Seen {
     attached: Vec<AttachedStatus>,
     local: LocalStatus,
     capacity: u64,
+    now_ns: u64,
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
@@ -116,6 +117,7 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
             .collect(),
         local: local_status(kernel.local()),
         capacity: kernel.flow_capacity(),
+        now_ns: kernel.now_ns(),
     })
 }
 
@@ -193,6 +195,8 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         stack: alias.stack.clone(),
         listen: alias.listen.clone(),
         path: alias.path,
+        shield: alias.shield,
+        held_for_ms: held_for_ms(alias, seen.now_ns),
         running: known.running.get(name).cloned(),
         switched: known.switched.get(name).cloned(),
         split: alias.split.weights.clone(),
@@ -200,6 +204,12 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         unconfirmed: alias.unconfirmed.clone(),
         sets: sets.collect(),
     }
+}
+
+/// What is left of a hold, rounded up: one that is over is none.
+fn held_for_ms(alias: &Alias, now_ns: u64) -> Option<u64> {
+    let left_ns = alias.hold_until_ns.checked_sub(now_ns)?;
+    (left_ns > 0).then(|| left_ns.div_ceil(1_000_000))
 }
 
 fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) -> Vec<BackendStatus> {

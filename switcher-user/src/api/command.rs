@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, DetachedDocument, FlowsDocument, FlowsRequest,
-    Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
+    HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -30,6 +30,10 @@ pub enum Command {
     Split(AliasName, SplitRequest),
     /// Move a share, then drain.
     Upgrade(UpgradeRequest),
+    /// Let new flows wait.
+    Hold(AliasName, HoldRequest),
+    /// Let them go.
+    Release(AliasName),
     /// Restore the split before the last change.
     Rollback(AliasName),
     /// Let the set go that the last upgrade took the share from.
@@ -75,6 +79,8 @@ pub enum Reply {
     Receipts(ReceiptsDocument),
     /// To `status`.
     Status(Box<StatusDocument>),
+    /// To `hold` and `release`.
+    Hold(Box<HoldDocument>),
     /// To `flows`.
     Flows(Box<FlowsDocument>),
     /// To `detach`.

@@ -36,6 +36,32 @@ pub struct AliasPut {
     /// What a switch does to UDP conversations.
     #[serde(default)]
     pub udp: UdpPolicy,
+    /// Refusals are kept from clients.
+    #[serde(default)]
+    pub shield: bool,
+}
+
+/// `POST /v1/aliases/{alias}/hold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// How long new flows wait at most: 1 ms to [`crate::model::HOLD_MAX`].
+    pub for_ms: u64,
+}
+
+/// Answer to `hold` and `release`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// The alias.
+    pub alias: AliasName,
+    /// Epoch of the image that the kernel reads now.
+    pub epoch: u64,
+    /// How long its new flows wait from now on; none: they go.
+    pub held_for_ms: Option<u64>,
+    /// What was done, as a sentence.
+    pub message: String,
 }
 
 /// `PUT /v1/aliases/{alias}/sets/{set}`.

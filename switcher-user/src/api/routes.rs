@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::extract::{Asker, Body, Place, invalid};
 use super::{
     AliasPut, ApiError, ApplyRequest, Command, Envelope, ErrorCode, FLOWS_LISTED, FLOWS_LISTED_MAX, FlowsRequest,
-    Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest, UpgradeRequest,
+    HoldRequest, Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest, UpgradeRequest,
 };
 use crate::model::{AliasName, SetName};
 
@@ -34,6 +34,8 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
         .route("/v1/aliases/{alias}/split", post(split))
         .route("/v1/aliases/{alias}/rollback", post(rollback))
         .route("/v1/aliases/{alias}/confirm", post(confirm))
+        .route("/v1/aliases/{alias}/hold", post(hold))
+        .route("/v1/aliases/{alias}/release", post(release))
         .route("/v1/upgrade", post(upgrade))
         .route("/v1/receipts", get(receipts))
         .route("/v1/receipts/{id}", get(receipt))
@@ -104,6 +106,14 @@ async fn set_rm(agent: Agent, asker: Asker, Place((alias, set)): Place<(AliasNam
 
 async fn split(agent: Agent, asker: Asker, Place(alias): Place<AliasName>, Body(split): Body<SplitRequest>) -> Answer {
     ask(agent, asker, Command::Split(alias, split)).await
+}
+
+async fn hold(agent: Agent, asker: Asker, Place(alias): Place<AliasName>, Body(hold): Body<HoldRequest>) -> Answer {
+    ask(agent, asker, Command::Hold(alias, hold)).await
+}
+
+async fn release(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {
+    ask(agent, asker, Command::Release(alias)).await
 }
 
 async fn rollback(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> Answer {

@@ -126,6 +126,12 @@ pub struct AliasStatus {
     pub listen: Vec<Listener>,
     /// Which way its packets are to take.
     pub path: PathPolicy,
+    /// Refusals are kept from its clients.
+    #[serde(default)]
+    pub shield: bool,
+    /// How much longer its new flows wait at most, in milliseconds; none: they do not.
+    #[serde(default)]
+    pub held_for_ms: Option<u64>,
     /// The change that is running.
     pub running: Option<String>,
     /// Weights now.

@@ -27,6 +27,9 @@ pub(super) enum Verb {
         /// What a switch does to UDP conversations: stay where they are, or move with the split.
         #[arg(long, value_name = "POLICY", value_parser = udp_policy, default_value = "stay")]
         udp: UdpPolicy,
+        /// Keep refusals from clients: their SYNs come again and go elsewhere, a second later.
+        #[arg(long)]
+        shield: bool,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -67,9 +70,15 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
             listen,
             path,
             udp,
+            shield,
             wait,
         } => {
-            let put = AliasPut { listen, path, udp };
+            let put = AliasPut {
+                listen,
+                path,
+                udp,
+                shield,
+            };
             client
                 .change(Method::PUT, &format!("/v1/aliases/{name}"), &put, wait.timeout)
                 .await?

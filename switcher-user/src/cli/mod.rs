@@ -9,10 +9,12 @@ mod confirm;
 mod detach;
 mod doctor;
 mod flows;
+mod hold;
 mod host;
 mod page;
 mod printer;
 mod receipt;
+mod release;
 mod rollback;
 mod set;
 mod split;
@@ -75,6 +77,10 @@ enum Verb {
     Upgrade(upgrade::Args),
     /// Say that an upgrade with --confirm manual is good: the old set may be removed.
     Confirm(confirm::Args),
+    /// Let an alias's new flows wait; none is refused.
+    Hold(hold::Args),
+    /// Let new flows that wait go.
+    Release(release::Args),
     /// Restore the split before the last change.
     Rollback(rollback::Args),
     /// Show aliases, sets, flows and figures.
@@ -136,6 +142,8 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
             Verb::Split(args) => split::run(args, client, printer).await,
             Verb::Upgrade(args) => upgrade::run(args, client, printer).await,
             Verb::Confirm(args) => confirm::run(args, client, printer).await,
+            Verb::Hold(args) => hold::run(args, client, printer).await,
+            Verb::Release(args) => release::run(args, client, printer).await,
             Verb::Rollback(args) => rollback::run(args, client, printer).await,
             Verb::Status(args) => status::run(args, client, printer).await,
             Verb::Flows(args) => flows::run(args, client, printer).await,

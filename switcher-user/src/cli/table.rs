@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::api::{AliasStatus, AliasesDocument, LocalStatus, ReceiptsDocument, SetStatus, StatusDocument};
-use crate::model::Latencies;
+use crate::model::{Latencies, SetFigures};
 use crate::plan::weights_text;
 
 /// The aliases, one a line.
@@ -112,6 +112,21 @@ fn alias_lines(table: &mut String, alias: &AliasStatus) {
         listen.join(" "),
         alias.path.text()
     );
+    if let Some(left) = alias.held_for_ms {
+        let held: u64 = alias.sets.iter().map(|set| set.counters.syns_held).sum();
+        let _ = writeln!(
+            table,
+            "  held: new flows wait for {left} ms more at most; {held} SYNs were held back so far"
+        );
+    }
+    if alias.shield {
+        let sum = |of: fn(&SetFigures) -> u64| alias.sets.iter().map(|set| of(&set.counters)).sum::<u64>();
+        let (hidden, waited) = (sum(|of| of.refusals_hidden), sum(|of| of.flows_waited));
+        let _ = writeln!(
+            table,
+            "  shield: {hidden} refusals hidden, {waited} flows waited and were served"
+        );
+    }
     if let Some(running) = &alias.running {
         let _ = writeln!(table, "  running: {running}");
     }

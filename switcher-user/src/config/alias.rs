@@ -1,4 +1,4 @@
-//! One alias: `listen`, `path`, `udp`, `split`, `sets`.
+//! One alias: `listen`, `path`, `udp`, `shield`, `split`, `sets`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::model::{
     AliasSpec, LISTENERS_PER_ALIAS_MAX, Listener, PathPolicy, SETS_PER_ALIAS_MAX, SetName, SetSpec, UdpPolicy,
 };
 
-const KEYS: &[&str] = &["listen", "path", "udp", "split", "sets"];
+const KEYS: &[&str] = &["listen", "path", "udp", "shield", "split", "sets"];
 const LISTEN_REMEDY: &str = "write it as listen: [\"198.51.100.10:80/tcp\"]";
 const SETS_REMEDY: &str = "write it as sets: {v1: {backends: [\"10.1.0.2:8080\"]}}";
 
@@ -46,6 +46,7 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
         .get("udp")
         .and_then(|field| udp(check, field))
         .unwrap_or_default();
+    let shield = fields.get("shield").and_then(|field| shield(check, field));
     let sets = match fields.get("sets") {
         Some(field) => sets(check, field, common_port(&listen)),
         None => missing(
@@ -70,6 +71,7 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
         listen,
         path,
         udp,
+        shield: shield.unwrap_or_default(),
         split,
         sets,
     })
@@ -128,6 +130,22 @@ fn udp(check: &mut Check, field: &Field<'_>) -> Option<UdpPolicy> {
         None => {
             let kind = field.node.value.kind();
             check.wrong(field, format_args!("is {kind}, not a single value; use stay or move"));
+        }
+    }
+    None
+}
+
+fn shield(check: &mut Check, field: &Field<'_>) -> Option<bool> {
+    match field.node.value.scalar() {
+        Some("true") => return Some(true),
+        Some("false") => return Some(false),
+        Some(other) => check.wrong(
+            field,
+            format_args!("'{}' is not known; use true or false", shorten(other)),
+        ),
+        None => {
+            let kind = field.node.value.kind();
+            check.wrong(field, format_args!("is {kind}, not a single value; use true or false"));
         }
     }
     None

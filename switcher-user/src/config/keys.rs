@@ -14,7 +14,6 @@ const LATER_KEYS: &[&str] = &[
     "idle_timeout_s",
     "interval",
     "min_flows",
-    "shield",
     "step_by",
     "steps",
     "udp",

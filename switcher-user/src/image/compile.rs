@@ -8,6 +8,7 @@ use switcher_ebpf::abi::{
 };
 use thiserror::Error;
 
+use super::plan::SHIELD_SECONDS;
 use super::{AliasPlan, BackendPlan, ImagePlan, Path, SetPlan, listeners, maglev};
 
 /// Why a plan does not fit an image.
@@ -108,6 +109,8 @@ impl Builder {
             segments_row,
             segments: segments.len() as u32,
             flags: flags(alias),
+            hold_until_ns: alias.hold_until_ns,
+            shield_seconds: if alias.shield { SHIELD_SECONDS } else { 0 },
             ..AliasRow::default()
         };
         Ok(self.push([row.row()]))

@@ -25,6 +25,9 @@ pub struct ImagePlan {
     pub aliases: Vec<AliasPlan>,
 }
 
+/// How long the shield keeps refusals from a client: its SYN comes again after 1, 3, 7 and 15 seconds.
+pub const SHIELD_SECONDS: u32 = 20;
+
 /// One alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AliasPlan {
@@ -36,6 +39,10 @@ pub struct AliasPlan {
     pub udp_moves: bool,
     /// Flows, not clients, are spread over the sets.
     pub by_flow: bool,
+    /// Until when new flows wait; nanoseconds of CLOCK_MONOTONIC, 0: they do not.
+    pub hold_until_ns: u64,
+    /// Refusals are kept from clients, for [`SHIELD_SECONDS`] from a client's first SYN on.
+    pub shield: bool,
     /// Which share of new flows each set gets: ascending, the last one ends at 2^32. Empty: no new flows.
     pub segments: Vec<Segment>,
     /// The sets that `segments` point at, and no others.

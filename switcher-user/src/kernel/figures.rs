@@ -36,6 +36,12 @@ pub struct SetCounters {
     pub flows_pending: u64,
     /// SYNs that came again while their handshake was pending.
     pub syns_retransmitted: u64,
+    /// SYNs and datagrams that were held back and would have chosen the set.
+    pub syns_held: u64,
+    /// Refusals that the shield kept from clients.
+    pub refusals_hidden: u64,
+    /// Flows that the shield sent on to another backend, or there again, and whose handshake completed.
+    pub flows_waited: u64,
     /// Flows ended by FINs of both sides.
     pub flows_finished: u64,
     /// Flows ended by a RST from the client after the handshake.

@@ -23,6 +23,8 @@ pub use rollout::{Confirm, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError,
 pub use spec::{AliasPolicy, AliasSpec, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 
+/// Longest time that new flows may be held: clients give a connection up after one to two minutes.
+pub const HOLD_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 /// Most backends one set may have; the Maglev table stays even up to here.
 pub const BACKENDS_PER_SET_MAX: usize = 1_024;
 /// Most sets one alias may have.

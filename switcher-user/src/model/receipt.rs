@@ -105,6 +105,15 @@ pub struct SetFigures {
     /// SYNs that came again while their handshake was pending.
     #[serde(default)]
     pub syns_retransmitted: u64,
+    /// SYNs and datagrams that were held back and would have chosen the set.
+    #[serde(default)]
+    pub syns_held: u64,
+    /// Refusals that the shield kept from clients.
+    #[serde(default)]
+    pub refusals_hidden: u64,
+    /// Flows that the shield sent on to another backend, or there again, and whose handshake completed.
+    #[serde(default)]
+    pub flows_waited: u64,
     /// Flows ended by FINs of both sides.
     pub flows_finished: u64,
     /// Flows ended by a RST of the client.
@@ -144,6 +153,9 @@ impl SetFigures {
             flows_timed_out: self.flows_timed_out.saturating_sub(earlier.flows_timed_out),
             flows_pending: self.flows_pending,
             syns_retransmitted: self.syns_retransmitted.saturating_sub(earlier.syns_retransmitted),
+            syns_held: self.syns_held.saturating_sub(earlier.syns_held),
+            refusals_hidden: self.refusals_hidden.saturating_sub(earlier.refusals_hidden),
+            flows_waited: self.flows_waited.saturating_sub(earlier.flows_waited),
             flows_finished: self.flows_finished.saturating_sub(earlier.flows_finished),
             flows_reset_by_client: self.flows_reset_by_client.saturating_sub(earlier.flows_reset_by_client),
             flows_reset_by_backend: self

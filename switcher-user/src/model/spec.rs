@@ -60,13 +60,15 @@ pub struct AliasPolicy {
     pub path: PathPolicy,
     /// What a switch does to UDP conversations.
     pub udp: UdpPolicy,
+    /// Refusals are kept from clients.
+    pub shield: bool,
 }
 
 impl From<PathPolicy> for AliasPolicy {
     fn from(path: PathPolicy) -> Self {
         Self {
             path,
-            udp: UdpPolicy::default(),
+            ..Self::default()
         }
     }
 }
@@ -93,6 +95,9 @@ pub struct AliasSpec {
     /// What a switch does to UDP conversations.
     #[serde(default)]
     pub udp: UdpPolicy,
+    /// Refusals are kept from clients: their SYNs come again and are sent elsewhere.
+    #[serde(default)]
+    pub shield: bool,
     /// Shares of new flows by set; `None` leaves the split as it is (an error for a new alias).
     #[serde(default)]
     pub split: Option<BTreeMap<SetName, Weight>>,

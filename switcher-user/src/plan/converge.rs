@@ -44,6 +44,7 @@ impl Desired {
         let policy = AliasPolicy {
             path: spec.path,
             udp: spec.udp,
+            shield: spec.shield,
         };
         self.alias_put(name, &spec.listen, policy)?;
         if let Some(alias) = self.aliases.get_mut(name) {

@@ -57,6 +57,12 @@ pub struct Alias {
     /// What a switch does to UDP conversations.
     #[serde(default)]
     pub udp: UdpPolicy,
+    /// Refusals are kept from its clients.
+    #[serde(default)]
+    pub shield: bool,
+    /// Until when its new flows wait; nanoseconds of CLOCK_MONOTONIC, 0: they do not.
+    #[serde(default)]
+    pub hold_until_ns: u64,
     /// What chooses among the sets, while a rollout is between its first and last step; else the client.
     #[serde(default)]
     pub step_by: StepBy,

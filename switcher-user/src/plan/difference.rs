@@ -120,6 +120,11 @@ fn changed(all: &mut Vec<Difference>, name: &AliasName, old: &Alias, new: &Alias
             format!("alias {name}: udp {} -> {}", old.udp.text(), new.udp.text()),
         );
     }
+    if old.shield != new.shield {
+        let word = |on| if on { "on" } else { "off" };
+        let (was, is) = (word(old.shield), word(new.shield));
+        push(all, name, ".shield", format!("alias {name}: shield {was} -> {is}"));
+    }
     for set in old.sets.keys().filter(|set| !new.sets.contains_key(*set)) {
         push(all, name, &format!(".sets.{set}"), format!("set {name}/{set}: removed"));
     }

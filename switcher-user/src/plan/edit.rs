@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
-use crate::model::{AliasName, AliasPolicy, BackendAddress, Listener, SetName, StepBy, Weight};
+use crate::model::{AliasName, AliasPolicy, BackendAddress, HOLD_MAX, Listener, SetName, StepBy, Weight};
 
 /// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
@@ -53,11 +53,12 @@ impl Desired {
         listen: &[Listener],
         policy: impl Into<AliasPolicy>,
     ) -> Result<(), Refusal> {
-        let AliasPolicy { path, udp } = policy.into();
+        let AliasPolicy { path, udp, shield } = policy.into();
         if let Some(alias) = self.aliases.get_mut(name) {
             listen.clone_into(&mut alias.listen);
             alias.path = path;
             alias.udp = udp;
+            alias.shield = shield;
             return Ok(());
         }
         let id = self.next_alias_id;
@@ -66,6 +67,8 @@ impl Desired {
             id,
             stack: None,
             path,
+            shield,
+            hold_until_ns: 0,
             udp,
             step_by: StepBy::default(),
             listen: listen.to_owned(),
@@ -76,6 +79,26 @@ impl Desired {
         };
         self.aliases.insert(name.clone(), alias);
         Ok(())
+    }
+
+    /// Holds an alias's new flows until then (nanoseconds of CLOCK_MONOTONIC), or lets them go (0). A later one replaces an
+    /// earlier one.
+    ///
+    /// # Errors
+    /// When there is no such alias.
+    pub fn hold(&mut self, name: &AliasName, until_ns: u64) -> Result<(), Refusal> {
+        self.alias_mut(name)?.hold_until_ns = until_ns;
+        Ok(())
+    }
+
+    /// Forgets the holds that are over. One that ends later than any can is another boot's: its clock was another.
+    pub fn forget_holds(&mut self, now_ns: u64) {
+        let latest_ns = now_ns.saturating_add(HOLD_MAX.as_nanos() as u64);
+        for alias in self.aliases.values_mut() {
+            if !(now_ns..=latest_ns).contains(&alias.hold_until_ns) {
+                alias.hold_until_ns = 0;
+            }
+        }
     }
 
     /// Removes an alias; its flows stay until they end.

@@ -136,6 +136,8 @@ impl Resolver<'_> {
             listeners: alias.listen.clone(),
             udp_moves: alias.udp == UdpPolicy::Move,
             by_flow: alias.step_by == StepBy::Flow,
+            hold_until_ns: alias.hold_until_ns,
+            shield: alias.shield,
             segments: Vec::new(),
             sets: Vec::new(),
         };

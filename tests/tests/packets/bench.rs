@@ -63,6 +63,8 @@ pub fn alias(id: u32, listeners: &[&str], set: u32, backends: Vec<BackendPlan>) 
         listeners: listeners.iter().map(|text| text.parse().unwrap()).collect(),
         udp_moves: false,
         by_flow: false,
+        hold_until_ns: 0,
+        shield: false,
         segments: vec![Segment { end: 1 << 32, set: 0 }],
         sets: vec![SetPlan { id: set, backends }],
     }
@@ -159,7 +161,8 @@ impl Bench {
             assert_eq!(native.frame, out, "native (left) and kernel make different packets");
         }
         // The egress hook counts only what it rewrites.
-        let counts = hook == Hook::Ingress || matches!(native.reason, Reason::ReplyStack | Reason::IcmpError);
+        let counts =
+            hook == Hook::Ingress || matches!(native.reason, Reason::ReplyStack | Reason::IcmpError | Reason::Shielded);
         assert_eq!(counted, if counts { vec![native.reason.name()] } else { vec![] });
         native
     }
@@ -168,6 +171,12 @@ impl Bench {
     pub fn run_native_only(&self, first: &[u8], then: &[u8]) -> Reason {
         self.run_native(Hook::Ingress, first);
         self.run_native(Hook::Ingress, then).reason
+    }
+
+    /// Runs a packet natively at a moment: the kernel's clock cannot be set.
+    pub fn run_native_at(&self, now_ns: u64, hook: Hook, frame: &[u8]) -> Reason {
+        self.native.set_now_ns(now_ns);
+        self.run_native(hook, frame).reason
     }
 
     fn run_native(&self, hook: Hook, frame: &[u8]) -> Outcome {

@@ -12,3 +12,4 @@ mod race;
 mod rewriting;
 mod traffic;
 mod udp;
+mod waiting;

@@ -12,3 +12,4 @@ mod rollout;
 mod rules;
 mod udp;
 mod verdict;
+mod waiting;

@@ -45,7 +45,9 @@ pub fn switcher_egress(ctx: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&ctx);
     let verdict = decide::egress(&mut packet, &KernelTables);
     match verdict.reason {
-        Reason::ReplyStack | Reason::IcmpError | Reason::RewriteFailed => maps::count(verdict.reason),
+        Reason::ReplyStack | Reason::IcmpError | Reason::RewriteFailed | Reason::Shielded => {
+            maps::count(verdict.reason)
+        }
         _ => {}
     }
     match verdict.action {

@@ -228,6 +228,7 @@ async fn bypass_is_refused_where_it_cannot_be() {
         listen,
         path: PathPolicy::Bypass,
         udp: crate::model::UdpPolicy::Stay,
+        shield: false,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
     refused(

@@ -20,6 +20,7 @@ pub(super) struct State {
     pub(super) image: ImagePlan,
     pub(super) flows: Vec<FlowView>,
     pub(super) counters: BTreeMap<u32, SetCounters>,
+    pub(super) now_ns: u64,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
     pub(super) fail_detach: bool,
@@ -154,6 +155,9 @@ impl Kernel for Fake {
         }
         state.flows.iter().copied().for_each(visit);
         Ok(())
+    }
+    fn now_ns(&self) -> u64 {
+        self.state().now_ns
     }
     fn flow_capacity(&self) -> u64 {
         100

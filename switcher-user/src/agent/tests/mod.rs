@@ -104,6 +104,7 @@ impl Agent {
                 listen,
                 path: PathPolicy::Auto,
                 udp: crate::model::UdpPolicy::Stay,
+                shield: false,
             },
         ))
         .await
