@@ -521,16 +521,22 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
         return;
     };
     let was_established = found.state() as u8 == State::Established as u8 || flow::is_unpinned(found.record);
-    if event == Event::Refused {
-        let flags = &found.record.backend.flags;
-        flags.store(flags.load(Relaxed) | FlowSide::REFUSED, Relaxed);
-    }
-    let counter = match event {
-        Event::Refused if !was_established => &counters.flows_refused,
-        _ if !was_established => &counters.flows_reset_in_handshake,
-        Event::Finished => &counters.flows_finished,
-        Event::ResetByClient => &counters.flows_reset_by_client,
-        _ => &counters.flows_reset_by_backend,
+    // How it ended stays in the record, for those who ask what failed last.
+    let (counter, how) = match event {
+        Event::Refused if !was_established => (&counters.flows_refused, FlowSide::REFUSED),
+        Event::ResetByClient if !was_established => (
+            &counters.flows_reset_in_handshake,
+            FlowSide::RESET_BY_CLIENT | FlowSide::IN_HANDSHAKE,
+        ),
+        _ if !was_established => (
+            &counters.flows_reset_in_handshake,
+            FlowSide::RESET_BY_BACKEND | FlowSide::IN_HANDSHAKE,
+        ),
+        Event::Finished => (&counters.flows_finished, 0),
+        Event::ResetByClient => (&counters.flows_reset_by_client, FlowSide::RESET_BY_CLIENT),
+        _ => (&counters.flows_reset_by_backend, FlowSide::RESET_BY_BACKEND),
     };
+    let flags = &found.record.backend.flags;
+    flags.store(flags.load(Relaxed) | how, Relaxed);
     add(counter, 1);
 }

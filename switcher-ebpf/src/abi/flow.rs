@@ -175,6 +175,12 @@ impl FlowSide {
     pub const WAITED: u32 = 128;
     /// The backend's: it refused the flow.
     pub const REFUSED: u32 = 256;
+    /// The backend's: a RST of the client ended the flow.
+    pub const RESET_BY_CLIENT: u32 = 512;
+    /// The backend's: a RST of its own ended the flow.
+    pub const RESET_BY_BACKEND: u32 = 1_024;
+    /// The backend's, beside one of the two: before the handshake was complete.
+    pub const IN_HANDSHAKE: u32 = 2_048;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.

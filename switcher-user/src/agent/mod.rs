@@ -7,6 +7,7 @@ mod door;
 mod drain;
 mod edits;
 mod error;
+mod failures;
 mod flows;
 mod hold;
 mod listing;

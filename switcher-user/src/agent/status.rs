@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::failures::failures;
 use super::flows::{Census, census, to_figures};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
@@ -15,7 +16,7 @@ use crate::api::{
 };
 use crate::image::Path;
 use crate::kernel::{KernelError, LocalClients, Role};
-use crate::model::{AliasName, FlipTime, SetFigures, SetName};
+use crate::model::{AliasName, FailedFlow, FlipTime, SetFigures, SetName};
 use crate::net::Observed;
 use crate::plan::{Alias, BackendChoice, Desired, HASH_SPACE, Resolved};
 
@@ -32,6 +33,9 @@ struct Known {
     wall: Arc<WallClock>,
 }
 
+/// Most flows that failed, of each set.
+const FAILURES_SHOWN: usize = 5;
+
 /// What the kernel says.
 struct Seen {
     census: Census,
@@ -41,6 +45,7 @@ struct Seen {
     local: LocalStatus,
     capacity: u64,
     now_ns: u64,
+    failures: BTreeMap<u32, Vec<FailedFlow>>,
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
@@ -118,6 +123,7 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
         local: local_status(kernel.local()),
         capacity: kernel.flow_capacity(),
         now_ns: kernel.now_ns(),
+        failures: failures(kernel, FAILURES_SHOWN)?,
     })
 }
 
@@ -187,6 +193,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         weight: alias.split.weights.get(set_name).copied().unwrap_or(0),
         share: share(sizes.get(set_name).copied().unwrap_or(0)),
         flows: seen.census.get(&set.id).copied().unwrap_or(FlowCounts::default()),
+        failures: seen.failures.get(&set.id).cloned().unwrap_or_default(),
         counters: seen.figures.get(&set.id).copied().unwrap_or_default(),
         backends: backends(alias, set_name, paths.and_then(|paths| paths.get(set_name))),
     });

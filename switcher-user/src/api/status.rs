@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AliasName, BackendAddress, FlipTime, Listener, PathPolicy, SetFigures, SetName, StackName};
+use crate::model::{
+    AliasName, BackendAddress, FailedFlow, FlipTime, Listener, PathPolicy, SetFigures, SetName, StackName,
+};
 
 /// Everything there is to see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,6 +163,9 @@ pub struct SetStatus {
     pub flows: FlowCounts,
     /// The kernel's figures.
     pub counters: SetFigures,
+    /// The flows that failed last, the newest first; a few.
+    #[serde(default)]
+    pub failures: Vec<FailedFlow>,
     /// The backends in their order.
     pub backends: Vec<BackendStatus>,
 }

@@ -79,7 +79,7 @@ pub(super) fn status_table(status: &StatusDocument) -> String {
         let _ = writeln!(table, "note         {note}");
     }
     for alias in &status.aliases {
-        alias_lines(&mut table, alias);
+        alias_lines(&mut table, alias, status.clock.monotonic_ns);
     }
     let counted: Vec<_> = status.reasons.iter().filter(|one| one.packets > 0).collect();
     if !counted.is_empty() {
@@ -98,7 +98,7 @@ fn local_line(local: &LocalStatus) -> String {
     }
 }
 
-fn alias_lines(table: &mut String, alias: &AliasStatus) {
+fn alias_lines(table: &mut String, alias: &AliasStatus, now_ns: u64) {
     let listen: Vec<String> = alias.listen.iter().map(ToString::to_string).collect();
     let owner = alias
         .stack
@@ -164,7 +164,7 @@ fn alias_lines(table: &mut String, alias: &AliasStatus) {
         "SYN again"
     );
     for set in &alias.sets {
-        set_lines(table, set);
+        set_lines(table, set, now_ns);
     }
 }
 
@@ -191,7 +191,7 @@ fn milliseconds(time_us: u64) -> f64 {
     time_us as f64 / 1_000.0
 }
 
-fn set_lines(table: &mut String, set: &SetStatus) {
+fn set_lines(table: &mut String, set: &SetStatus, now_ns: u64) {
     let counters = &set.counters;
     let _ = writeln!(
         table,
@@ -209,6 +209,11 @@ fn set_lines(table: &mut String, set: &SetStatus) {
         counters.syns_retransmitted,
     );
     latency_lines(table, &counters.latency);
+    for failed in &set.failures {
+        let ago_s = now_ns.saturating_sub(failed.at_ns) / 1_000_000_000;
+        let (client, backend, how) = (failed.client, failed.backend, failed.how.text());
+        let _ = writeln!(table, "    failed {ago_s} s ago: {client} at {backend}: {how}");
+    }
     for backend in &set.backends {
         let _ = writeln!(table, "    {:<22} {}: {}", backend.address, backend.path, backend.why);
     }

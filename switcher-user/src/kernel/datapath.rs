@@ -13,9 +13,9 @@ use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
-    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL, LIVENESS_HOME,
-    LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State, StateWord, Word64,
-    ticks,
+    FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
+    LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State,
+    StateWord, Word64, ticks,
 };
 use switcher_ebpf::connect;
 use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
@@ -30,6 +30,7 @@ use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
 use super::{bpffs, clock, image_map, netns};
 use crate::image::{self, ImagePlan};
+use crate::model::Failure;
 
 const MAPS: [&str; 9] = [
     "IMAGE",
@@ -392,6 +393,28 @@ fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, KernelError> 
     }
 }
 
+/// How a flow failed: its end left it in the record, a time-out leaves nothing but the time.
+fn failure(record: &FlowRecord, state: FlowState, expired: bool) -> Option<Failure> {
+    let flags = record.backend.flags.load(Relaxed);
+    let has = |flag| flags & flag != 0;
+    match state {
+        FlowState::Pending => expired.then_some(Failure::TimedOut),
+        FlowState::Established => None,
+        FlowState::Closing if has(FlowSide::REFUSED) => Some(Failure::Refused),
+        FlowState::Closing if has(FlowSide::RESET_BY_CLIENT) => Some(if has(FlowSide::IN_HANDSHAKE) {
+            Failure::ResetInHandshakeByClient
+        } else {
+            Failure::ResetByClient
+        }),
+        FlowState::Closing if has(FlowSide::RESET_BY_BACKEND) => Some(if has(FlowSide::IN_HANDSHAKE) {
+            Failure::ResetInHandshakeByBackend
+        } else {
+            Failure::ResetByBackend
+        }),
+        FlowState::Closing => None,
+    }
+}
+
 /// A record that carries a flow, or did until its time-out: not free, not moved elsewhere.
 fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
     let now_ticks = ticks(now_ns);
@@ -436,6 +459,7 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
         age: Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed))),
         traffic: figures(traffic),
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
+        failure: failure(record, state, expired),
         expired,
         local,
     })

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::model::Latencies;
+use crate::model::{Failure, Latencies};
 
 /// When the kernel changed images. Nanoseconds of CLOCK_MONOTONIC; the swap lies between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub struct FlowView {
     pub idle: Duration,
     /// What it carried.
     pub traffic: FlowFigures,
+    /// How it failed, where it did.
+    pub failure: Option<Failure>,
     /// Past its time-out: no live flow any more, but the record and the numbers in it stay until the slot is used again.
     pub expired: bool,
     /// A local client's: decided at connect(); no packet of it is rewritten, and none counted.

@@ -34,3 +34,23 @@ fn a_slot_without_a_flow_is_none() {
         assert_eq!(view(&seen_at_1000(state), &FlowTraffic::default(), 1_000 << 20), None);
     }
 }
+
+#[test]
+fn a_handshake_past_its_time_has_failed_and_an_ended_flow_says_how() {
+    let how = |record: &FlowRecord, now: u32| {
+        view(record, &FlowTraffic::default(), u64::from(now) << 20)
+            .unwrap()
+            .failure
+    };
+    let pending = seen_at_1000(State::Pending);
+    assert_eq!(how(&pending, 1_000), None);
+    assert_eq!(how(&pending, 1_001 + PENDING_TIMEOUT_TICKS), Some(Failure::TimedOut));
+    let ended = seen_at_1000(State::Closing);
+    assert_eq!(how(&ended, 1_000), None, "finished by both");
+    ended.backend.flags.store(FlowSide::SYN | FlowSide::REFUSED, Relaxed);
+    assert_eq!(how(&ended, 1_000), Some(Failure::Refused));
+    // The flag means nothing while the flow lives.
+    let open = seen_at_1000(State::Established);
+    open.backend.flags.store(FlowSide::RESET_BY_CLIENT, Relaxed);
+    assert_eq!(how(&open, 1_001 + IDLE_TIMEOUT_TICKS), None);
+}

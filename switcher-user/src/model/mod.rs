@@ -1,6 +1,7 @@
 //! The words of the product as types: what a user asks for, checked, without I/O and without a clock.
 
 mod backend;
+mod failure;
 mod latency;
 mod limit;
 mod listener;
@@ -11,6 +12,7 @@ mod spec;
 mod weight;
 
 pub use backend::{BackendAddress, BackendError};
+pub use failure::{FailedFlow, Failure};
 pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
 pub use limit::{LIMITS_MAX, Limit, LimitError, Metric, Unit};
 pub use listener::{Listener, ListenerError, Protocol};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use switcher_ebpf::reason::Reason;
 use switcher_user::image::{ImagePlan, Path};
 use switcher_user::kernel::{FlowState, SetCounters};
+use switcher_user::model::Failure;
 
 use crate::bench::{Bench, Hook, alias, backend, passed, shop};
 use crate::frames::tcp;
@@ -164,6 +165,46 @@ fn each_handshake_is_counted_once_however_it_ends() {
     assert_eq!(counters.syns_retransmitted, 2);
     let next = bench.counters(11);
     assert_eq!((next.flows_opened, next.flows_pending, next.flows_timed_out), (1, 1, 0));
+}
+
+#[test]
+fn the_record_of_a_flow_that_failed_says_how() {
+    let mut bench = Bench::new(&shop(1));
+    let clients: Vec<String> = (1..=6).map(|n| format!("203.0.113.{n}:40000")).collect();
+    let [refused, early, late, by_backend, after, finished] = &clients[..] else {
+        panic!("six clients")
+    };
+    for client in &clients {
+        bench.run(Hook::Ingress, &from(client, "S", 0));
+    }
+    bench.run(Hook::Egress, &back(refused, "RA"));
+    bench.run(Hook::Ingress, &from(early, "R", 0));
+    for client in [late, by_backend, after, finished] {
+        bench.run(Hook::Egress, &back(client, "SA"));
+    }
+    bench.run(Hook::Ingress, &from(late, "R", 0));
+    bench.run(Hook::Egress, &back(by_backend, "RA"));
+    for client in [after, finished] {
+        bench.run(Hook::Ingress, &from(client, "A", 7_001));
+    }
+    bench.run(Hook::Egress, &tcp(V1, after, "R").seq(7_001).frame());
+    bench.run(Hook::Ingress, &from(finished, "R", 0));
+    let mut failures = Vec::new();
+    bench
+        .kernel()
+        .for_each_flow(&mut |flow| failures.push((flow.client.to_string(), flow.failure)))
+        .unwrap();
+    failures.sort_unstable_by_key(|(client, _)| client.clone());
+    let how: Vec<_> = failures.into_iter().map(|(_, how)| how).collect();
+    let expected = [
+        Failure::Refused,
+        Failure::ResetInHandshakeByClient,
+        Failure::ResetInHandshakeByClient,
+        Failure::ResetInHandshakeByBackend,
+        Failure::ResetByBackend,
+        Failure::ResetByClient,
+    ];
+    assert_eq!(how, expected.map(Some));
 }
 
 /// Lets the kernel's clock go on: its programs read the machine's own.

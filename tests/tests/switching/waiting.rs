@@ -173,3 +173,33 @@ fn nobody_sees_a_version_that_does_not_listen_yet_on_bypass() {
 fn nobody_sees_a_version_that_does_not_listen_yet_on_stack() {
     nobody_sees_a_version_that_does_not_listen_yet("stack");
 }
+
+#[test]
+fn status_names_the_flows_that_failed_last() {
+    let ground = Ground::new("auto");
+    // Nobody listens on this port of v2.
+    ground.expect("set put web broken --backend 10.1.1.2:9 [fd00:1::2]:9", 0);
+    ground.expect("split web broken=1", 0);
+    for _ in 0..7 {
+        let url = format!("http://{LISTENER_V4}/");
+        // curl's code 7: refused.
+        let line = ["curl", "-sSg", "--max-time", "5", &url];
+        ground.lab.client().run(&line).unwrap().expect_code(&[7]).unwrap();
+    }
+    let status = ground.json("status web --json");
+    let sets = status["aliases"][0]["sets"].as_array().unwrap();
+    let broken = sets.iter().find(|set| set["name"] == "broken").unwrap();
+    assert_eq!(broken["counters"]["flows_refused"], 7);
+    let failures = broken["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 5, "a few of them");
+    for failed in failures {
+        assert_eq!(
+            (&failed["how"], &failed["backend"]),
+            (&"refused".into(), &"10.1.1.2:9".into())
+        );
+    }
+    let newest_first = |pair: &[serde_json::Value]| pair[0]["at_ns"].as_u64() >= pair[1]["at_ns"].as_u64();
+    assert!(failures.windows(2).all(newest_first));
+    let text = ground.expect("status web", 0).stdout;
+    assert!(text.contains("at 10.1.1.2:9: refused"), "{text}");
+}

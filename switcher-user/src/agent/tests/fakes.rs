@@ -15,12 +15,12 @@ use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
 /// What the kernel was asked, and what it has.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(in crate::agent) struct State {
     pub(super) calls: Vec<String>,
     pub(super) image: ImagePlan,
-    pub(super) flows: Vec<FlowView>,
+    pub(in crate::agent) flows: Vec<FlowView>,
     pub(super) counters: BTreeMap<u32, SetCounters>,
-    pub(super) now_ns: u64,
+    pub(in crate::agent) now_ns: u64,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
     pub(super) fail_detach: bool,
@@ -32,10 +32,10 @@ pub(super) struct State {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fake(Arc<Mutex<State>>);
+pub(in crate::agent) struct Fake(Arc<Mutex<State>>);
 
 impl Fake {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::agent) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
@@ -48,7 +48,7 @@ impl Fake {
     }
 
     /// Adds flow records of a set.
-    pub(super) fn add_flows(&self, set_id: u32, state: FlowState, count: usize) {
+    pub(in crate::agent) fn add_flows(&self, set_id: u32, state: FlowState, count: usize) {
         let flow = Self::flow(set_id, state);
         self.state().flows.extend(std::iter::repeat_n(flow, count));
     }
@@ -80,6 +80,7 @@ impl Fake {
             age: Duration::ZERO,
             idle: Duration::ZERO,
             traffic: FlowFigures::default(),
+            failure: None,
             expired: false,
             local: false,
         }

@@ -1,7 +1,7 @@
 //! The agent's own logic against a recording kernel and host. That the real ones do the same is shown end to end.
 
 mod changes;
-mod fakes;
+pub(super) mod fakes;
 mod lifecycle;
 mod rollouts;
 mod upgrades;
