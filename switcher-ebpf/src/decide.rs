@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{AliasRow, FlowIdentity, FlowSide, PATH_BYPASS, PATH_STACK, State, add, micros, ticks};
+use crate::abi::{AliasRow, FlowIdentity, FlowSide, PATH_BYPASS, PATH_SOCKET, PATH_STACK, State, add, micros, ticks};
 use crate::choose::{self, Again, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::latency::observe;
@@ -11,6 +11,7 @@ use crate::parse::{Content, IcmpError, Layout, Parsed, Transport, parse};
 use crate::reason::Reason;
 use crate::rewrite;
 use crate::shield;
+use crate::socket;
 use crate::tables::Tables;
 use crate::track::{self, Event};
 
@@ -26,6 +27,8 @@ pub enum Action {
         /// The host-side veth.
         ifindex: u32,
     },
+    /// Hands it to the program of the socket path, which begins anew: see [`socket::ingress`].
+    ToSocketProgram,
     /// Sends it by the route to its destination; by this interface where the routing does not say. No way: lets it go on.
     ToRoute {
         /// Where the client's last packet came in.
@@ -44,7 +47,7 @@ pub struct Verdict {
 
 impl Verdict {
     #[inline(always)]
-    const fn pass(reason: Reason) -> Self {
+    pub(crate) const fn pass(reason: Reason) -> Self {
         Self {
             reason,
             action: Action::Pass,
@@ -52,13 +55,19 @@ impl Verdict {
     }
 
     #[inline(always)]
-    const fn drop(reason: Reason) -> Self {
+    pub(crate) const fn drop(reason: Reason) -> Self {
         Self {
             reason,
             action: Action::Drop,
         }
     }
 }
+
+/// Counted by that program.
+const TO_SOCKET_PROGRAM: Verdict = Verdict {
+    reason: Reason::SocketFailed,
+    action: Action::ToSocketProgram,
+};
 
 /// A packet that comes in by an interface: from a client, or from a backend on the bypass path.
 #[inline(always)]
@@ -83,6 +92,11 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     if let Some(found) = &found {
         count_syn_again(tables, &parsed, found);
+    }
+    if let Some(found) = &found
+        && socket::concerns(&parsed, found)
+    {
+        return TO_SOCKET_PROGRAM;
     }
     if parsed.transport.is_open()
         && let Some(verdict) = opening(packet, tables, &parsed, found.as_ref())
@@ -116,6 +130,7 @@ pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             }
             // The stack has routed it already, whatever path the flow is on.
             match rewrite::to_client(packet, &parsed, &found.identity) {
+                Ok(()) if found.identity.path == PATH_SOCKET => Verdict::pass(Reason::ReplySocket),
                 Ok(()) => Verdict::pass(Reason::ReplyStack),
                 Err(_) => Verdict::drop(Reason::RewriteFailed),
             }
@@ -173,6 +188,7 @@ fn opening<P: Packet, T: Tables>(
     let clock = || ticks(tables.coarse_now_ns());
     let choice = alias.and_then(|alias| choose::choose(&image, header.epoch, alias, &parsed.key, again, clock));
     Some(match choice {
+        Ok(choice) if choice.backend.path == PATH_SOCKET => TO_SOCKET_PROGRAM,
         Ok(choice) => open(packet, tables, parsed, &choice, again),
         Err(reason) => Verdict::pass(reason),
     })
@@ -218,42 +234,13 @@ fn open<P: Packet, T: Tables>(
     // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
     let is_fresh = now_ns < tables.fresh_until_ns();
     let bypass = backend.path == PATH_BYPASS && (is_fresh || packet.fits(backend.ifindex));
-    let key = &parsed.key;
-    let mut identity = FlowIdentity {
-        epoch: choice.epoch,
-        client: key.source,
-        listener: key.destination,
-        backend: backend.address,
-        client_port: key.source_port,
-        listener_port: key.destination_port,
-        backend_port: if backend.port == 0 {
-            key.destination_port
-        } else {
-            backend.port
-        },
-        source_port: key.source_port,
-        alias_id: choice.alias_id,
-        set_id: choice.set_id,
-        backend_id: backend.id,
-        protocol: key.protocol as u8,
-        path: if bypass { PATH_BYPASS } else { PATH_STACK },
-        flags: flags(parsed, choice),
-        shield_seconds: choice.shield_seconds,
-    };
-    let opening = Opening {
-        transport: &parsed.transport,
-        ifindex: packet.ifindex(),
-        backend_ifindex: backend.ifindex,
-        now_ns,
-        again,
-        packets: parsed.packets,
-        bytes: parsed.bytes,
-    };
-    match flow::insert(tables, &mut identity, &opening) {
+    let path = if bypass { PATH_BYPASS } else { PATH_STACK };
+    let mut identity = identity(parsed, choice, path, parsed.key.source_port);
+    match begin(packet, tables, parsed, &mut identity, backend.ifindex, again, now_ns) {
         Ok(()) => {}
         // Another CPU opened the flow at this moment. A second copy of a SYN may go; a second datagram may not.
         Err(Reason::DuplicateSyn) if parsed.transport.is_udp() => {
-            return match flow::find(tables, key) {
+            return match flow::find(tables, &parsed.key) {
                 Some(found) if !found.is_reply => {
                     let ifindex = found.record.backend.ifindex.load(Relaxed);
                     send_to_backend(
@@ -269,12 +256,6 @@ fn open<P: Packet, T: Tables>(
         }
         Err(reason) => return Verdict::drop(reason),
     }
-    if let Some(counters) = tables.counters(identity.set_id) {
-        add(&counters.flows_opened, 1);
-        counters.last_new_flow_ns.store(now_ns, Relaxed);
-        add(&counters.packets_in, parsed.packets as u64);
-        add(&counters.bytes_in, parsed.bytes as u64);
-    }
     let reason = if bypass {
         Reason::OpenedBypass
     } else {
@@ -283,8 +264,74 @@ fn open<P: Packet, T: Tables>(
     send_to_backend(packet, parsed, &identity, backend.ifindex, reason)
 }
 
+/// Who will talk to whom in a new flow.
+#[inline(always)]
+pub(crate) fn identity(parsed: &Parsed, choice: &Choice<'_>, path: u8, source_port: u16) -> FlowIdentity {
+    let (key, backend) = (&parsed.key, choice.backend);
+    FlowIdentity {
+        epoch: choice.epoch,
+        client: key.source,
+        listener: key.destination,
+        backend: backend.address,
+        client_port: key.source_port,
+        listener_port: key.destination_port,
+        backend_port: if backend.port == 0 {
+            key.destination_port
+        } else {
+            backend.port
+        },
+        source_port,
+        alias_id: choice.alias_id,
+        set_id: choice.set_id,
+        backend_id: backend.id,
+        protocol: key.protocol as u8,
+        path,
+        flags: flags(parsed, choice),
+        shield_seconds: choice.shield_seconds,
+    }
+}
+
+/// Puts a new flow into the table, and counts it.
+#[inline(always)]
+pub(crate) fn begin<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    parsed: &Parsed,
+    identity: &mut FlowIdentity,
+    backend_ifindex: u32,
+    again: Again,
+    now_ns: u64,
+) -> Result<(), Reason> {
+    let opening = Opening {
+        transport: &parsed.transport,
+        ifindex: packet.ifindex(),
+        backend_ifindex,
+        now_ns,
+        again,
+        packets: parsed.packets,
+        bytes: parsed.bytes,
+    };
+    flow::insert(tables, identity, &opening)?;
+    if let Some(counters) = tables.counters(identity.set_id) {
+        add(&counters.flows_opened, 1);
+        counters.last_new_flow_ns.store(now_ns, Relaxed);
+        add(&counters.packets_in, parsed.packets as u64);
+        add(&counters.bytes_in, parsed.bytes as u64);
+    }
+    Ok(())
+}
+
 #[inline(always)]
 fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, found: &Found<'_>) -> Verdict {
+    account_client(packet, tables, parsed, found);
+    let identity = &found.identity;
+    let ifindex = found.record.backend.ifindex.load(Relaxed);
+    send_to_backend(packet, parsed, identity, ifindex, forward_reason(identity))
+}
+
+/// A client's packet of a flow: what it says of the connection, counted.
+#[inline(always)]
+pub(crate) fn account_client<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &Parsed, found: &Found<'_>) {
     let record = found.record;
     let now_ticks = ticks(tables.coarse_now_ns());
     // A SYN on an established flow proves no life: its client may have begun anew.
@@ -306,8 +353,6 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
     let clock = || micros(tables.exact_now_ns());
     let event = track::from_client(record, &parsed.transport, found.state(), clock);
     settle(tables, found, event, now_ticks);
-    let ifindex = record.backend.ifindex.load(Relaxed);
-    send_to_backend(packet, parsed, identity, ifindex, forward_reason(identity))
 }
 
 #[inline(always)]
@@ -389,6 +434,7 @@ fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) -> S
     if let Some(traffic) = tables.traffic(found.slot) {
         traffic.backend.count(parsed.packets, parsed.bytes);
     }
+    socket::from_process(found, &parsed.transport);
     let clock = || micros(tables.exact_now_ns());
     let event = track::from_backend(record, &parsed.transport, found.state(), clock);
     settle(tables, found, event, now_ticks);
@@ -421,7 +467,7 @@ fn settle<T: Tables>(tables: &T, found: &Found<'_>, event: Event, now_ticks: u32
 
 /// A SYN again on a pending flow, whoever decides it: its client had no answer.
 #[inline(always)]
-fn count_syn_again<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
+pub(crate) fn count_syn_again<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) {
     if found.word.is(State::Pending)
         && track::is_syn_again(found.record, &parsed.transport)
         && let Some(counters) = tables.counters(found.identity.set_id)
@@ -449,6 +495,10 @@ fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpEr
     let Some(found) = flow::find(tables, &error.quoted.reversed()) else {
         return Verdict::pass(Reason::NoFlow);
     };
+    // The host's own TCP is an end of it, with the very addresses that are quoted.
+    if found.identity.path == PATH_SOCKET {
+        return Verdict::pass(Reason::ForwardSocket);
+    }
     let is_bypass = found.identity.path == PATH_BYPASS;
     if found.is_reply {
         if !is_bypass {
@@ -498,6 +548,7 @@ fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpEr
 #[inline(always)]
 fn icmp_egress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpError) -> Verdict {
     match flow::find(tables, &error.quoted.reversed()) {
+        Some(found) if found.identity.path == PATH_SOCKET => Verdict::pass(Reason::ReplySocket),
         Some(found) if found.is_reply && shield::hides_error(&found, || micros(tables.exact_now_ns())) => {
             count_hidden(tables, &found);
             Verdict::drop(Reason::Shielded)

@@ -180,8 +180,7 @@ fn reserve_backend_key<T: Tables>(
     }
     for attempt in 0..=SOURCE_PORT_TRIES_MAX {
         if attempt > 0 {
-            let shifted = (hash.wrapping_add(attempt as u32 * 7_919)) % SOURCE_PORTS as u32;
-            identity.source_port = (SOURCE_PORT_FIRST + shifted as u16).to_be();
+            identity.source_port = stand_in_port(hash, attempt as u32);
         }
         match tables.index_insert(&identity.backend_key(), value) {
             Ok(()) => return Ok(()),
@@ -190,6 +189,14 @@ fn reserve_backend_key<T: Tables>(
         }
     }
     Err(Reason::SourcePortsUsed)
+}
+
+/// A port, in network byte order, that may stand in for a client's own.
+#[inline(always)]
+#[must_use]
+pub const fn stand_in_port(hash: u32, attempt: u32) -> u16 {
+    let shifted = hash.wrapping_add(attempt.wrapping_mul(7_919)) % SOURCE_PORTS as u32;
+    (SOURCE_PORT_FIRST + shifted as u16).to_be()
 }
 
 #[inline(always)]

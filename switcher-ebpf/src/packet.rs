@@ -1,5 +1,7 @@
 //! What the packet logic needs of a packet.
 
+use crate::abi::Address;
+
 /// The packet could not be read or written at that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketError;
@@ -29,6 +31,13 @@ pub trait Packet {
     /// True when the packet, or each of its wire segments, fits the MTU of an interface that is there.
     fn fits(&self, ifindex: u32) -> bool;
 
+    /// What this host's own TCP has between two ends. A listening socket is nothing.
+    fn socket(&self, ends: Ends<'_>) -> SocketState;
+
+    /// Hands the packet to the socket of this host that listens at the destination, whatever the packet's own destination is. False:
+    /// nothing listens there, or this hook cannot do it.
+    fn assign_listener(&mut self, ends: Ends<'_>) -> bool;
+
     /// Reads bytes.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
@@ -43,6 +52,32 @@ pub trait Packet {
 
     /// Adds a difference to a transport checksum, RFC 1624. `covers`: what has changed.
     fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, covers: Covers) -> Result<(), PacketError>;
+}
+
+/// Two ends of a connection, by reference: a copy would cost stack that BPF programs do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends<'a> {
+    /// The client's address.
+    pub source: &'a Address,
+    /// The host's address.
+    pub destination: &'a Address,
+    /// The client's port, network byte order.
+    pub source_port: u16,
+    /// The host's port, network byte order.
+    pub destination_port: u16,
+}
+
+/// What the host's own TCP has for a pair of addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketState {
+    /// Nothing, or a listening socket.
+    Nothing,
+    /// A handshake that a listening socket has answered.
+    Handshake,
+    /// A connection that this host ended, and which it remembers for a minute (TIME-WAIT).
+    Ended,
+    /// A connection.
+    Connection,
 }
 
 /// What a difference to a transport checksum is of. It matters where hardware has yet to finish the checksum.

@@ -58,6 +58,13 @@ reasons! {
     25 NotForHost "not_for_host" "Passed: a frame for another machine, or for many.";
     26 Held "held" "Dropped: a SYN or datagram to an alias that holds its new flows; the client sends it again.";
     27 Shielded "shielded" "Dropped: a refusal that a shielded alias keeps from its client.";
+    28 OpenedSocket "opened_socket" "Passed: a SYN opened a flow to a listening socket of this host.";
+    29 ForwardSocket "forward_socket" "Passed: client to a process of this host, whose connection the host's own TCP has.";
+    30 ReplySocket "reply_socket" "Passed: a process of this host to client.";
+    31 SocketRefused "socket_refused" "Rewritten: into a RST to the client: no socket of this host listens where the backend should.";
+    32 SocketTaken "socket_taken" "Passed: a SYN on a connection that this host has without a flow.";
+    33 SocketEnded "socket_ended" "Rewritten: a SYN repeated after a switch ends the handshake that the old set's socket had; the next one is decided anew.";
+    34 SocketFailed "socket_failed" "Dropped: the program of the socket path could not be called, or a switch came between it and its caller; the client tries again.";
 }
 
 const _: () = assert!(Reason::ALL.len() < crate::abi::VERDICTS_MAX as usize);

@@ -1,6 +1,6 @@
 //! Changes a packet's addresses and ports, and every checksum that covers them (RFC 1624).
 
-use crate::abi::{Address, FlowIdentity};
+use crate::abi::{Address, FlowIdentity, PATH_SOCKET};
 use crate::packet::{Covers, Packet, PacketError, TransportSum};
 use crate::parse::{IcmpError, Layout, Parsed, Transport};
 
@@ -11,7 +11,7 @@ const IPV4_DESTINATION: u32 = 16;
 const IPV6_HOP_LIMIT: u32 = 7;
 const IPV6_SOURCE: u32 = 8;
 const IPV6_DESTINATION: u32 = 24;
-const TCP_SUM: u32 = 16;
+pub(crate) const TCP_SUM: u32 = 16;
 const UDP_SUM: u32 = 6;
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
@@ -23,13 +23,13 @@ pub struct Difference(u64);
 impl Difference {
     /// Takes a word out and puts another in.
     #[inline(always)]
-    fn word(&mut self, old: u32, new: u32) {
+    pub fn word(&mut self, old: u32, new: u32) {
         self.0 += !old as u64 + new as u64;
     }
 
     /// The same for 16 bits.
     #[inline(always)]
-    fn half(&mut self, old: u16, new: u16) {
+    pub fn half(&mut self, old: u16, new: u16) {
         self.0 += !old as u64 + new as u64;
     }
 
@@ -74,7 +74,9 @@ pub fn to_backend<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentit
 /// Gives a backend's packet the address that the client knows.
 #[inline(always)]
 pub fn to_client<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity) -> Result<(), PacketError> {
-    address(packet, parsed, End::Source, &flow.backend, &flow.listener)?;
+    if flow.path != PATH_SOCKET {
+        address(packet, parsed, End::Source, &flow.backend, &flow.listener)?;
+    }
     ports(
         packet,
         parsed,
@@ -83,11 +85,22 @@ pub fn to_client<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &FlowIdentity
     )
 }
 
+/// Gives a client's packet another source port; the same: nothing is touched.
+#[inline(always)]
+pub fn source_port<P: Packet>(packet: &mut P, parsed: &Parsed, port: u16) -> Result<(), PacketError> {
+    ports(packet, parsed, (parsed.key.source_port, port), (0, 0))
+}
+
 /// Counts a hop, as a router does. `left` is what the packet has; the caller has seen that it is more than one.
 #[inline(always)]
 pub fn count_hop<P: Packet>(packet: &mut P, layout: &Layout, left: u8) -> Result<(), PacketError> {
+    set_ttl(packet, layout, left, left.wrapping_sub(1))
+}
+
+/// Gives a packet another TTL or hop limit than the one it has.
+#[inline(always)]
+pub fn set_ttl<P: Packet>(packet: &mut P, layout: &Layout, left: u8, ttl: u8) -> Result<(), PacketError> {
     let l3 = layout.l3;
-    let ttl = left.wrapping_sub(1);
     if !layout.is_v4 {
         return packet.store_uncovered(l3 + IPV6_HOP_LIMIT, &[ttl]);
     }

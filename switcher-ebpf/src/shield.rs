@@ -16,7 +16,8 @@ const SECOND_US: u32 = 1_000_000;
 
 /// True when the client is not to see a refusal of this flow now.
 #[inline(always)]
-fn is_up(found: &Found<'_>, now_us: u32) -> bool {
+#[must_use]
+pub fn is_up(found: &Found<'_>, now_us: u32) -> bool {
     let waited_us = now_us.wrapping_sub(found.record.since_us.load(Relaxed));
     waited_us < found.identity.shield_seconds as u32 * SECOND_US
 }

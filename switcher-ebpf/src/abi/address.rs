@@ -12,6 +12,17 @@ pub struct Address(pub [u32; 4]);
 const MAPPED: u32 = 0xffff_u32.to_be();
 
 impl Address {
+    /// 127.0.0.1 or `::1`: the loopback addresses that backends may have.
+    #[must_use]
+    #[inline(always)]
+    pub const fn loopback(is_v4: bool) -> Self {
+        if is_v4 {
+            Self([0, 0, MAPPED, 0x7f00_0001_u32.to_be()])
+        } else {
+            Self([0, 0, 0, 1_u32.to_be()])
+        }
+    }
+
     /// From the bytes of an IPv4 address.
     #[must_use]
     #[inline(always)]

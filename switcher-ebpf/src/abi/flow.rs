@@ -12,6 +12,8 @@ pub const PATH_STACK: u8 = 0;
 pub const PATH_BYPASS: u8 = 1;
 /// A local client's: the destination was rewritten at connect(), and no packet is.
 pub const PATH_LOCAL: u8 = 2;
+/// Handed to a listening socket of the host itself, as it came.
+pub const PATH_SOCKET: u8 = 3;
 
 /// One direction of a conversation, as it stands in the packet. Key of the flow index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -54,13 +56,13 @@ pub struct FlowIdentity {
     pub client: Address,
     /// The address the client connected to.
     pub listener: Address,
-    /// The backend's address.
+    /// The backend's address, as its packets carry it: on the socket path the listener's.
     pub backend: Address,
     /// Ports in network byte order: the client's own.
     pub client_port: u16,
     /// The port the client connected to.
     pub listener_port: u16,
-    /// The backend's port.
+    /// The backend's port, as its packets carry it: on the socket path the listener's.
     pub backend_port: u16,
     /// The port the backend sees as the client's: another than the client's own after a collision.
     pub source_port: u16,
@@ -72,7 +74,7 @@ pub struct FlowIdentity {
     pub backend_id: u32,
     /// IP protocol.
     pub protocol: u8,
-    /// [`PATH_STACK`], [`PATH_BYPASS`] or [`PATH_LOCAL`].
+    /// [`PATH_STACK`], [`PATH_BYPASS`], [`PATH_LOCAL`] or [`PATH_SOCKET`].
     pub path: u8,
     /// [`FlowIdentity::MOVES`], [`FlowIdentity::ALONE`].
     pub flags: u8,
@@ -152,7 +154,8 @@ pub struct FlowSide {
     pub acked: Word32,
     /// [`FlowSide::SYN`] and the others.
     pub flags: Word32,
-    /// The client's: where its last packet came in. The backend's: its host-side veth, for the bypass path.
+    /// The client's: where its last packet came in. The backend's: its host-side veth, for the bypass path; on the socket path
+    /// the port of the listening socket, in network byte order.
     pub ifindex: Word32,
 }
 
@@ -181,6 +184,8 @@ impl FlowSide {
     pub const RESET_BY_BACKEND: u32 = 1_024;
     /// The backend's, beside one of the two: before the handshake was complete.
     pub const IN_HANDSHAKE: u32 = 2_048;
+    /// The socket path's backend has sent more than the answer to the SYN: the host's TCP has the connection.
+    pub const SPOKE: u32 = 4_096;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.
@@ -307,6 +312,20 @@ pub struct FlowRecord {
     pub client: FlowSide,
     /// The backend's packets.
     pub backend: FlowSide,
+}
+
+impl FlowRecord {
+    /// Where the flow's backend is bound: address, and port in network byte order. On the socket path that is not what its
+    /// packets carry.
+    #[must_use]
+    #[inline(always)]
+    pub fn backend_place(&self, identity: &FlowIdentity) -> (Address, u16) {
+        if identity.path != PATH_SOCKET {
+            return (identity.backend, identity.backend_port);
+        }
+        let port = self.backend.ifindex.load(Relaxed) as u16;
+        (Address::loopback(identity.listener.is_v4()), port)
+    }
 }
 
 const _: () = {

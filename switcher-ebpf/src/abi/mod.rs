@@ -10,8 +10,8 @@ mod word;
 pub use address::Address;
 pub use counters::{HISTOGRAM_BUCKETS, Histogram, SetCounters, SetLatencies, VERDICTS_MAX, add};
 pub use flow::{
-    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_LOCAL, PATH_STACK, SharedIdentity,
-    State, StateWord,
+    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PATH_STACK,
+    SharedIdentity, State, StateWord,
 };
 pub use image::{
     AliasRow, BackendRow, BackendTable, HeaderRow, ListenerRow, MAGLEV_PER_ROW, MaglevRow, Row, SEGMENTS_PER_ROW,

@@ -2,7 +2,8 @@
 
 use std::vec::Vec;
 
-use crate::packet::{Covers, Packet, PacketError, TransportSum};
+use crate::abi::{Address, FlowKey};
+use crate::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -16,13 +17,25 @@ pub struct MemoryPacket {
     pub bytes: Vec<u8>,
     /// The interface it is on.
     pub ifindex: u32,
+    /// What the host's TCP has.
+    pub sockets: Vec<(FlowKey, SocketState)>,
+    /// Where the host's processes listen: address, and port in network byte order.
+    pub listening: Vec<(Address, u16)>,
+    /// The key whose listening socket got the packet.
+    pub assigned: Option<FlowKey>,
 }
 
 impl MemoryPacket {
     /// A frame on an interface.
     #[must_use]
     pub fn new(bytes: Vec<u8>, ifindex: u32) -> Self {
-        Self { bytes, ifindex }
+        Self {
+            bytes,
+            ifindex,
+            sockets: Vec::new(),
+            listening: Vec::new(),
+            assigned: None,
+        }
     }
 
     fn slice(&self, offset: u32, len: usize) -> Option<&[u8]> {
@@ -77,6 +90,20 @@ impl Packet for MemoryPacket {
         true
     }
 
+    fn socket(&self, ends: Ends<'_>) -> SocketState {
+        let key = key_of(ends);
+        let found = self.sockets.iter().find(|(of, _)| *of == key);
+        found.map_or(SocketState::Nothing, |(_, state)| *state)
+    }
+
+    fn assign_listener(&mut self, ends: Ends<'_>) -> bool {
+        let listens = self.listening.contains(&(*ends.destination, ends.destination_port));
+        if listens {
+            self.assigned = Some(key_of(ends));
+        }
+        listens
+    }
+
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.slice(offset, N)?.try_into().ok()
     }
@@ -102,5 +129,15 @@ impl Packet for MemoryPacket {
             self.store(sum.offset, &[0xff, 0xff])?;
         }
         Ok(())
+    }
+}
+
+fn key_of(ends: Ends<'_>) -> FlowKey {
+    FlowKey {
+        source: *ends.source,
+        destination: *ends.destination,
+        source_port: ends.source_port,
+        destination_port: ends.destination_port,
+        protocol: crate::parse::PROTOCOL_TCP.into(),
     }
 }

@@ -116,7 +116,6 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::NoBackends { .. }
         | Refusal::BackendTwice { .. }
         | Refusal::BackendIsListener { .. }
-        | Refusal::BackendIsLocal { .. }
         | Refusal::FamilyMismatch { .. }
         | Refusal::SplitZero { .. }
         | Refusal::SplitMissing { .. }
@@ -127,6 +126,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::TooManySets { .. }
         | Refusal::TooManyBackends { .. } => ErrorCode::Invalid,
         Refusal::NoBypass { .. }
+        | Refusal::NoSocket { .. }
         | Refusal::NobodyHasShare { .. }
         | Refusal::FromHasNoShare { .. }
         | Refusal::NoPrevious { .. }

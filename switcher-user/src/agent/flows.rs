@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::port::{Kernel, Shared};
 use crate::api::FlowCounts;
-use crate::kernel::{FlowState, FlowView, KernelError, SetCounters};
+use crate::kernel::{FlowPath, FlowState, FlowView, KernelError, SetCounters};
 use crate::model::SetFigures;
 use crate::plan::FlowSetIds;
 
@@ -33,7 +33,7 @@ fn count(kernel: &impl Kernel, counts: impl Fn(&FlowView) -> bool) -> Result<Cen
             return;
         }
         let counts = census.entry(flow.set_id).or_default();
-        if flow.local && flow.state != FlowState::Closing {
+        if flow.path == FlowPath::Local && flow.state != FlowState::Closing {
             counts.local += 1;
         }
         match flow.state {

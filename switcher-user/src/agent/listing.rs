@@ -146,7 +146,7 @@ fn status(flow: &FlowView, set: Option<&SetName>) -> FlowStatus {
         backend: flow.backend,
         set: set.cloned(),
         state: state.to_owned(),
-        path: path(flow).to_owned(),
+        path: flow.path.name().to_owned(),
         epoch: flow.epoch,
         age_ms: millis(flow.age),
         idle_ms: millis(flow.idle),
@@ -154,14 +154,6 @@ fn status(flow: &FlowView, set: Option<&SetName>) -> FlowStatus {
         bytes_in: flow.traffic.bytes_in,
         packets_out: flow.traffic.packets_out,
         bytes_out: flow.traffic.bytes_out,
-    }
-}
-
-const fn path(flow: &FlowView) -> &'static str {
-    match (flow.local, flow.bypass) {
-        (true, _) => "local",
-        (false, true) => "bypass",
-        (false, false) => "stack",
     }
 }
 

@@ -227,6 +227,7 @@ fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) 
         let choice = choices.and_then(|choices| choices.get(at));
         let path = match choice.map(|choice| choice.path) {
             Some(Path::Bypass { .. }) => "bypass",
+            Some(Path::Socket) => "socket",
             Some(Path::Stack) | None => "stack",
         };
         BackendStatus {

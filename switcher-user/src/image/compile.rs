@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use switcher_ebpf::abi::{
     ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, HeaderRow, IMAGE_MAGIC, IMAGE_ROWS_MAX, ListenerRow,
-    MAGLEV_PER_ROW, MaglevRow, PATH_BYPASS, PATH_STACK, Row, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow, SetRow,
+    MAGLEV_PER_ROW, MaglevRow, PATH_BYPASS, PATH_SOCKET, PATH_STACK, Row, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow,
+    SetRow,
 };
 use thiserror::Error;
 
@@ -172,6 +173,7 @@ fn backend_row(backend: &BackendPlan) -> Row {
     let (path, ifindex) = match backend.path {
         Path::Bypass { ifindex } => (PATH_BYPASS, ifindex),
         Path::Stack => (PATH_STACK, 0),
+        Path::Socket => (PATH_SOCKET, 0),
     };
     BackendRow {
         address: Address::from(backend.address),

@@ -14,6 +14,8 @@ pub enum Path {
     },
     /// Through the host's own stack.
     Stack,
+    /// Handed to a listening socket of the host itself, on a loopback address.
+    Socket,
 }
 
 /// Everything one image holds.

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use aya::maps::{Array, ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
     FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
-    LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PENDING_SLOTS, Row, SETS_MAX, SetLatencies, State,
-    StateWord, Word64, ticks,
+    LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PENDING_SLOTS, Row, SETS_MAX, SetLatencies,
+    State, StateWord, Word64, ticks,
 };
 use switcher_ebpf::connect;
 use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
@@ -25,14 +25,15 @@ use super::abi::Abi;
 use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
-use super::figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
+use super::figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCount, SetCounters};
 use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
 use super::{bpffs, clock, image_map, netns};
 use crate::image::{self, ImagePlan};
 use crate::model::Failure;
 
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 10] = [
+    "PROGRAMS",
     "IMAGE",
     "FLOW_INDEX",
     "FLOW_RECORDS",
@@ -363,8 +364,11 @@ fn load(root: &Path) -> Result<Ebpf, KernelError> {
     let mut ebpf = loader
         .load(super::OBJECT)
         .map_err(step("loading the BPF maps", NEEDS_RIGHTS))?;
-    for direction in Direction::BOTH {
-        let name = direction.program();
+    for name in [
+        "switcher_socket",
+        Direction::Ingress.program(),
+        Direction::Egress.program(),
+    ] {
         let program = classifier(&mut ebpf, name)?;
         program
             .load()
@@ -376,7 +380,20 @@ fn load(root: &Path) -> Result<Ebpf, KernelError> {
             .pin(&pin)
             .map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
     }
+    install_socket_program(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// Where the ingress program finds the one of the socket path.
+fn install_socket_program(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let doing = "installing the BPF program switcher_socket";
+    let program = classifier(ebpf, "switcher_socket")?
+        .fd()
+        .map_err(step(doing, SEE_REASON))?;
+    let program = program.try_clone().map_err(step(doing, SEE_REASON))?;
+    let programs = ebpf.map_mut("PROGRAMS").ok_or_else(|| missing("PROGRAMS"))?;
+    let mut programs: ProgramArray<&mut MapData> = programs.try_into().map_err(step(doing, SEE_REASON))?;
+    programs.set(0, &program, 0).map_err(step(doing, SEE_REASON))
 }
 
 fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, KernelError> {
@@ -424,6 +441,7 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     // Its handshake is complete; only its slot is one of the ring.
     let id = record.identity.load();
     let local = id.path == PATH_LOCAL;
+    let (backend, backend_port) = record.backend_place(&id);
     let word = if word.is(State::Pending) && is_unpinned(record) {
         word.with(State::Established)
     } else {
@@ -447,13 +465,18 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     Some(FlowView {
         client: socket(id.client, id.client_port),
         listener: socket(id.listener, id.listener_port),
-        backend: socket(id.backend, id.backend_port),
+        backend: socket(backend, backend_port),
         alias_id: id.alias_id,
         set_id: id.set_id,
         backend_id: id.backend_id,
         protocol: id.protocol,
         epoch: id.epoch,
-        bypass: id.path == PATH_BYPASS,
+        path: match id.path {
+            PATH_BYPASS => FlowPath::Bypass,
+            PATH_SOCKET => FlowPath::Socket,
+            PATH_LOCAL => FlowPath::Local,
+            _ => FlowPath::Stack,
+        },
         moves: id.flags & FlowIdentity::MOVES != 0,
         state,
         age: Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed))),
@@ -461,7 +484,6 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
         idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
         failure: failure(record, state, expired),
         expired,
-        local,
     })
 }
 

@@ -66,6 +66,32 @@ pub struct SetCounters {
     pub latency: Latencies,
 }
 
+/// The way of a flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowPath {
+    /// Through the host's stack.
+    Stack,
+    /// Redirected past it.
+    Bypass,
+    /// Handed to a socket of the host itself.
+    Socket,
+    /// A local client's: decided at connect(); no packet of it is rewritten, and none counted.
+    Local,
+}
+
+impl FlowPath {
+    /// Its name, as in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stack => "stack",
+            Self::Bypass => "bypass",
+            Self::Socket => "socket",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// State of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowState {
@@ -109,8 +135,8 @@ pub struct FlowView {
     pub protocol: u8,
     /// Epoch that decided it.
     pub epoch: u64,
-    /// True: bypass; false: stack.
-    pub bypass: bool,
+    /// The way of its packets.
+    pub path: FlowPath,
     /// A UDP conversation whose next datagram goes where the newest image sends it.
     pub moves: bool,
     /// State.
@@ -125,8 +151,6 @@ pub struct FlowView {
     pub failure: Option<Failure>,
     /// Past its time-out: no live flow any more, but the record and the numbers in it stay until the slot is used again.
     pub expired: bool,
-    /// A local client's: decided at connect(); no packet of it is rewritten, and none counted.
-    pub local: bool,
 }
 
 /// One row of the table of verdict reasons.

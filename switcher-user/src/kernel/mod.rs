@@ -19,7 +19,7 @@ pub mod probe;
 pub use cgroup::{CgroupChoice, LocalClients};
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;
-pub use figures::{Flip, FlowFigures, FlowState, FlowView, ReasonCount, SetCounters};
+pub use figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCount, SetCounters};
 pub use hooks::{HookMode, Role};
 
 /// The BPF object, built from `switcher-ebpf` by `build.rs`.

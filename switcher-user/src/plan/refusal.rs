@@ -126,11 +126,11 @@ pub enum Refusal {
         /// The alias that listens there.
         other: AliasName,
     },
-    /// The backend is this host.
+    /// A loopback address as a backend, and what that needs is not there.
     #[error(
-        "backend {backend} of set '{set}' is an address of this host itself: processes of the host as backends are not supported in this version; run it in a network namespace or container of its own and name that address"
+        "backend {backend} of set '{set}' is a loopback address of this host, and {why}; or let the process listen on another address of this host, and name that"
     )]
-    BackendIsLocal {
+    NoSocket {
         /// The alias.
         alias: AliasName,
         /// The set.
@@ -139,6 +139,8 @@ pub enum Refusal {
         index: usize,
         /// The backend.
         backend: BackendAddress,
+        /// Why it cannot be, and what to do.
+        why: String,
     },
     /// `--path bypass` and a backend that cannot be reached so.
     #[error(
@@ -338,7 +340,7 @@ impl Refusal {
             }
             Self::BackendTwice { alias, set, index, .. }
             | Self::BackendIsListener { alias, set, index, .. }
-            | Self::BackendIsLocal { alias, set, index, .. }
+            | Self::NoSocket { alias, set, index, .. }
             | Self::NoBypass { alias, set, index, .. } => Some(format!("aliases.{alias}.sets.{set}.backends[{index}]")),
             Self::FamilyMismatch { alias, set: name, .. }
             | Self::SetHasShare { alias, set: name, .. }

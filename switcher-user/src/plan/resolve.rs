@@ -1,10 +1,11 @@
 //! Which way each backend's packets take, and the image that says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::{Alias, Backend, Desired, Refusal, Set};
 use crate::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
-use crate::model::{AliasName, PathPolicy, SetName, StepBy, UdpPolicy};
+use crate::model::{AliasName, Listener, PathPolicy, Protocol, SetName, StepBy, UdpPolicy};
 use crate::net::{BackendRoute, Observed, RouteKind};
 
 /// What a change is about: there, what cannot be done is an error; elsewhere it is a note, and new flows take the stack.
@@ -23,7 +24,7 @@ impl Touched {
         let mut touched = Self::default();
         for (name, alias) in &new.aliases {
             let before = old.aliases.get(name);
-            if before.is_none_or(|before| before.path != alias.path) {
+            if before.is_none_or(|before| before.path != alias.path || before.listen != alias.listen) {
                 touched.aliases.insert(name.clone());
             }
             let had = before.map(|before| before.split.sizes()).unwrap_or_default();
@@ -104,7 +105,14 @@ impl Resolved {
                 .flat_map(|alias| &alias.sets)
                 .flat_map(|set| &set.backends)
         };
-        let by_stack = |v4: bool| backends().any(|b| b.path == Path::Stack && b.address.is_ipv4() == v4);
+        let is_elsewhere = |address: &IpAddr| {
+            let route = observed.backends.get(address);
+            route.is_some_and(|route| route.kind != RouteKind::Local)
+        };
+        let by_stack = |v4: bool| {
+            let mut elsewhere = backends().filter(|backend| is_elsewhere(&backend.address));
+            elsewhere.any(|backend| backend.path == Path::Stack && backend.address.is_ipv4() == v4)
+        };
         let mut notes = Vec::new();
         for (off, v4, switch) in [
             (observed.forwards_no_v4, true, "net.ipv4.ip_forward"),
@@ -192,11 +200,16 @@ impl Resolver<'_> {
                 .backends
                 .get(&address)
                 .ok_or(Refusal::NotObserved { address })?;
-            if route.kind == RouteKind::Local {
-                self.refuse(strict, self.local(set_name, index, backend))?;
+            let choice = self.choose(address, route);
+            if choice.path == Path::Socket
+                && let Some(why) = self.no_socket(address)
+            {
+                self.refuse(strict, self.refused_socket(set_name, index, backend, why))?;
             }
-            let choice = self.choose(route);
-            if self.alias.path == PathPolicy::Bypass && choice.path == Path::Stack && self.alias.split.has(set_name) {
+            if self.alias.path == PathPolicy::Bypass
+                && !matches!(choice.path, Path::Bypass { .. })
+                && self.alias.split.has(set_name)
+            {
                 let why = choice.why.clone();
                 self.refuse(strict, self.no_bypass(set_name, index, backend, why))?;
             }
@@ -216,8 +229,15 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn choose(&self, route: &BackendRoute) -> BackendChoice {
+    fn choose(&self, address: IpAddr, route: &BackendRoute) -> BackendChoice {
         let interface = &route.interface;
+        if address.is_loopback() {
+            return BackendChoice {
+                path: Path::Socket,
+                interface: interface.clone(),
+                why: "it is a loopback address: connections are handed to the listening socket".to_owned(),
+            };
+        }
         let between = match route.kind {
             RouteKind::Veth => None,
             RouteKind::Local => Some("it is an address of this host itself".to_owned()),
@@ -247,12 +267,37 @@ impl Resolver<'_> {
         }
     }
 
-    fn local(&self, set: &SetName, index: usize, backend: &Backend) -> Refusal {
-        Refusal::BackendIsLocal {
+    /// Why connections cannot be handed to a socket on this loopback address, and what to do.
+    fn no_socket(&self, backend: IpAddr) -> Option<String> {
+        if !is_usual(backend) {
+            return Some("connections are handed over at 127.0.0.1 and ::1 only; use that".to_owned());
+        }
+        let same = |listener: &&Listener| listener.address.is_ipv4() == backend.is_ipv4();
+        let mut listeners = self.alias.listen.iter().filter(same);
+        listeners.find_map(|listener| {
+            let address = listener.address;
+            if listener.protocol == Protocol::Udp {
+                return Some(format!(
+                    "listener {listener} carries datagrams, which cannot be handed over; give that listener an alias of its own"
+                ));
+            }
+            let mut interfaces = self.observed.interfaces.iter();
+            if !interfaces.any(|interface| interface.addresses.contains(&address)) {
+                return Some(format!(
+                    "this host does not have the listener's address {address}, so its stack delivers nothing there; add it (ip address add {address} dev lo)"
+                ));
+            }
+            None
+        })
+    }
+
+    fn refused_socket(&self, set: &SetName, index: usize, backend: &Backend, why: String) -> Refusal {
+        Refusal::NoSocket {
             alias: self.name.clone(),
             set: set.clone(),
             index,
             backend: backend.address,
+            why,
         }
     }
 
@@ -264,5 +309,12 @@ impl Resolver<'_> {
             backend: backend.address,
             why,
         }
+    }
+}
+
+const fn is_usual(loopback: IpAddr) -> bool {
+    match loopback {
+        IpAddr::V4(address) => matches!(address.octets(), [127, 0, 0, 1]),
+        IpAddr::V6(_) => true,
     }
 }

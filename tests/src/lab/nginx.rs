@@ -44,8 +44,8 @@ http {
     client_max_body_size 1g;
     default_type application/octet-stream;
     server {
-        listen PORT backlog=4096;
-        listen [::]:PORT ipv6only=on backlog=4096;
+        listen V4:PORT backlog=4096;
+        listen [V6]:PORT ipv6only=on backlog=4096;
         add_header X-Version VERSION always;
         location / { return 200 "VERSION\n"; }
         location /files/ { root DIR; }
@@ -68,6 +68,18 @@ impl Nginx {
     /// # Errors
     /// If it cannot be configured or does not listen in time.
     pub fn start(lab: &Lab, space: &Namespace, version: &str) -> Result<Self> {
+        Self::listen(lab, space, version, ["0.0.0.0", "::"], PORT)
+    }
+
+    /// The same on the loopback addresses of the lab's host.
+    ///
+    /// # Errors
+    /// If it cannot be configured or does not listen in time.
+    pub fn start_on_loopback(lab: &Lab, version: &str, port: u16) -> Result<Self> {
+        Self::listen(lab, lab.host(), version, ["127.0.0.1", "::1"], port)
+    }
+
+    fn listen(lab: &Lab, space: &Namespace, version: &str, addresses: [&str; 2], port: u16) -> Result<Self> {
         let dir = lab.dir().join(format!("nginx-{version}"));
         for folder in ["temp", "files", "uploads"] {
             fs::create_dir_all(dir.join(folder)).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -75,7 +87,9 @@ impl Nginx {
         let config = dir.join("nginx.conf");
         let text = CONFIG
             .replace("DIR", &dir.display().to_string())
-            .replace("PORT", &PORT.to_string())
+            .replace("PORT", &port.to_string())
+            .replace("V4", addresses[0])
+            .replace("V6", addresses[1])
             .replace("VERSION", version);
         fs::write(&config, text)?;
         let errors = File::create(dir.join("stderr.log"))?;
@@ -88,11 +102,11 @@ impl Nginx {
             dir,
             process,
         };
-        nginx.wait_listening()?;
+        nginx.wait_listening(port)?;
         Ok(nginx)
     }
 
-    fn wait_listening(&mut self) -> Result<()> {
+    fn wait_listening(&mut self, port: u16) -> Result<()> {
         let what = format!("nginx {} listens", self.version);
         interrupt::wait_for(&what, START_LIMIT, || {
             if let Some(status) = self.process.ended()? {
@@ -103,7 +117,7 @@ impl Nginx {
                 );
             }
             let proc = PathBuf::from(format!("/proc/{}/net", self.process.pid()));
-            Ok(listens(&proc.join("tcp"), PORT) && listens(&proc.join("tcp6"), PORT))
+            Ok(listens(&proc.join("tcp"), port) && listens(&proc.join("tcp6"), port))
         })
     }
 

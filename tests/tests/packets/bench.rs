@@ -8,6 +8,7 @@ use switcher_ebpf::abi::ABI_VERSION;
 use switcher_ebpf::decide::{self, Action};
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
 use switcher_ebpf::reason::Reason;
+use switcher_ebpf::socket;
 use switcher_user::image::{self, AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
 use switcher_user::kernel::{Datapath, DatapathConfig, HookMode, SetCounters};
 
@@ -181,13 +182,16 @@ impl Bench {
 
     fn run_native(&self, hook: Hook, frame: &[u8]) -> Outcome {
         let mut packet = MemoryPacket::new(frame.to_vec(), LOOPBACK);
-        let verdict = match hook {
+        let mut verdict = match hook {
             Hook::Ingress => decide::ingress(&mut packet, &self.native),
             Hook::Egress => decide::egress(&mut packet, &self.native),
         };
+        if verdict.action == Action::ToSocketProgram {
+            verdict = socket::ingress(&mut packet, &self.native);
+        }
         let code = match verdict.action {
             Action::Pass => "pass",
-            Action::Drop => "drop",
+            Action::Drop | Action::ToSocketProgram => "drop",
             Action::ToPeer { .. } | Action::ToRoute { .. } => "redirect",
         };
         Outcome {

@@ -5,6 +5,7 @@ mod bad_input;
 mod contract;
 mod crash;
 mod ground;
+mod host_process;
 mod keeping;
 mod local;
 mod mtu;

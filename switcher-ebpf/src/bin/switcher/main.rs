@@ -14,12 +14,14 @@ mod cgroup;
 mod maps;
 mod redirect;
 mod skb;
+mod socket;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use switcher_ebpf::decide::{self, Action, Verdict};
 use switcher_ebpf::reason::Reason;
+use switcher_ebpf::socket as socket_path;
 
 use crate::maps::KernelTables;
 use crate::skb::SkbPacket;
@@ -33,9 +35,28 @@ use crate::skb::SkbPacket;
 pub fn switcher_ingress(ctx: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&ctx);
     let verdict = decide::ingress(&mut packet, &KernelTables);
+    if verdict.action == Action::ToSocketProgram {
+        // Comes back only where it fails.
+        maps::call_socket_program(&ctx);
+    }
     let (reason, code) = carry_out(&ctx, &verdict);
     maps::count(reason);
     code
+}
+
+/// What the ingress program found to be of the socket path.
+#[classifier]
+#[inline(always)]
+pub fn switcher_socket(ctx: TcContext) -> i32 {
+    let mut packet = SkbPacket::new(&ctx);
+    let verdict = socket_path::ingress(&mut packet, &KernelTables);
+    maps::count(verdict.reason);
+    match verdict.action {
+        Action::Pass => TC_ACT_UNSPEC,
+        // A RST, small enough for any route, goes back where its SYN came in: no look-up, for want of stack.
+        Action::ToRoute { ifindex } => redirect::to_neighbour(ifindex),
+        _ => TC_ACT_SHOT,
+    }
 }
 
 /// What leaves by an interface. Only what is rewritten here is counted here: the rest was counted where it came in.
@@ -45,7 +66,7 @@ pub fn switcher_egress(ctx: TcContext) -> i32 {
     let mut packet = SkbPacket::new(&ctx);
     let verdict = decide::egress(&mut packet, &KernelTables);
     match verdict.reason {
-        Reason::ReplyStack | Reason::IcmpError | Reason::RewriteFailed | Reason::Shielded => {
+        Reason::ReplyStack | Reason::ReplySocket | Reason::IcmpError | Reason::RewriteFailed | Reason::Shielded => {
             maps::count(verdict.reason)
         }
         _ => {}
@@ -61,7 +82,7 @@ pub fn switcher_egress(ctx: TcContext) -> i32 {
 fn carry_out(ctx: &TcContext, verdict: &Verdict) -> (Reason, i32) {
     let outcome = match verdict.action {
         Action::Pass => Ok(TC_ACT_UNSPEC),
-        Action::Drop => Ok(TC_ACT_SHOT),
+        Action::Drop | Action::ToSocketProgram => Ok(TC_ACT_SHOT),
         Action::ToPeer { ifindex } => redirect::to_peer(ctx, ifindex),
         Action::ToRoute { ifindex } => redirect::to_route(ctx, ifindex),
     };

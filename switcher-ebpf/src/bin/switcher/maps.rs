@@ -4,9 +4,10 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_EXIST, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::TcContext;
 use switcher_ebpf::abi::{
     CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, HISTOGRAM_BUCKETS, INDEX_ENTRIES_MAX, IndexValue,
     LIVENESS_FRESH_UNTIL, LIVENESS_HOME, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord,
@@ -47,6 +48,17 @@ static VERDICTS: PerCpuArray<u64, { VERDICTS_MAX as usize }> = PerCpuArray::new(
 #[unsafe(no_mangle)]
 static BUCKET_MASK: Global<u64> = Global::new(HISTOGRAM_BUCKETS as u64 - 1);
 const _: () = assert!(HISTOGRAM_BUCKETS.is_power_of_two());
+
+/// The program of the socket path, by its one index.
+#[btf_map]
+static PROGRAMS: ProgramArray<1> = ProgramArray::new();
+
+/// Calls the program of the socket path; returns only where that fails.
+#[inline(always)]
+pub fn call_socket_program(ctx: &TcContext) {
+    // SAFETY: the agent puts a program of the same kind there; nothing here has to be dropped.
+    unsafe { PROGRAMS.tail_call(ctx, 0) };
+}
 
 /// Counts a verdict on this CPU.
 #[inline(always)]

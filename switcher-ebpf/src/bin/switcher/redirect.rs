@@ -56,8 +56,14 @@ pub fn to_route(ctx: &TcContext, client_ifindex: u32) -> Result<i32, Reason> {
     }
     // No forwarding on this host, or a kernel without the flag: the kernel looks up the route again on that interface.
     fits(ctx, client_ifindex)?;
+    Ok(to_neighbour(client_ifindex))
+}
+
+/// By the route that the kernel finds for the packet on that interface.
+#[inline(always)]
+pub fn to_neighbour(ifindex: u32) -> i32 {
     // SAFETY: no parameters: a null pointer and length 0, as the helper's contract says.
-    Ok(unsafe { bpf_redirect_neigh(client_ifindex, core::ptr::null_mut(), 0, 0) } as i32)
+    unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
 }
 
 #[inline(always)]

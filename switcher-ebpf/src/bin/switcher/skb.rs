@@ -10,7 +10,9 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
-use switcher_ebpf::packet::{Covers, Packet, PacketError, TransportSum};
+use switcher_ebpf::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
+
+use crate::socket;
 
 /// Of the kernel's if_packet.h: for this host.
 const PACKET_HOST: u32 = 0;
@@ -90,6 +92,16 @@ impl Packet for SkbPacket {
         let mut mtu = 0_u32;
         // SAFETY: the context and a word for the answer. A device that is gone is an error: nothing fits it.
         unsafe { bpf_check_mtu(self.skb.cast(), ifindex, &mut mtu, 0, BPF_MTU_CHK_SEGS as u64) == 0 }
+    }
+
+    #[inline(always)]
+    fn socket(&self, ends: Ends<'_>) -> SocketState {
+        socket::state(self.skb, ends)
+    }
+
+    #[inline(always)]
+    fn assign_listener(&mut self, ends: Ends<'_>) -> bool {
+        socket::assign_listener(self.skb, ends)
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::agent::port::{Host, Kernel};
 use crate::image::ImagePlan;
 use crate::kernel::{
-    Flip, FlowFigures, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
+    Flip, FlowFigures, FlowPath, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
 };
 use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
@@ -74,7 +74,7 @@ impl Fake {
             backend_id: 1,
             protocol: 6,
             epoch: 1,
-            bypass: true,
+            path: FlowPath::Bypass,
             moves: false,
             state,
             age: Duration::ZERO,
@@ -82,7 +82,6 @@ impl Fake {
             traffic: FlowFigures::default(),
             failure: None,
             expired: false,
-            local: false,
         }
     }
 }
