@@ -78,8 +78,9 @@ fn the_path_follows_policy_place_and_firewall() {
         (Bypass, Unreachable, false, None),
         (Stack, Veth, false, Some(false)),
         (Stack, Routed, true, Some(false)),
-        (Stack, RouteKind::Local, false, None),
-        (Auto, RouteKind::Local, false, None),
+        (Stack, RouteKind::Local, false, Some(false)),
+        (Auto, RouteKind::Local, false, Some(false)),
+        (Bypass, RouteKind::Local, false, None),
     ];
     for (policy, kind, firewall, bypass) in table {
         let desired = web(policy);

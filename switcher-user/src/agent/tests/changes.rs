@@ -178,8 +178,8 @@ async fn bad_changes_are_refused_with_field_and_remedy() {
     );
     refused(
         agent.put_set("web", "v3", &["127.0.0.1:80"]).await,
-        ErrorCode::Invalid,
-        &["host itself", "namespace"],
+        ErrorCode::Refused,
+        &["loopback address", "ip address add", "another address of this host"],
     );
     refused(
         agent.put_set("web", "v3", &["198.51.100.10"]).await,
