@@ -15,7 +15,7 @@ const QUOTED_V4: usize = 28;
 const QUOTED_V6: usize = 60;
 
 /// "Fragmentation needed" or "packet too big" from `reporter` to `to`, about `sent`, after `hops` routers.
-fn too_big(reporter: &str, to: &str, sent: &Tcp, hops: u8) -> Vec<u8> {
+pub fn too_big(reporter: &str, to: &str, sent: &Tcp, hops: u8) -> Vec<u8> {
     let quoted = &sent.frame()[14..];
     let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0; 6]);
     let mut frame = Vec::new();

@@ -9,6 +9,7 @@ use switcher_user::kernel::{Datapath, FlowState};
 use crate::bench::{Bench, Hook, Outcome, alias, backend, passed, shop};
 use crate::frames::{Tcp, tcp};
 use crate::handshakes::handshake;
+use crate::icmp::too_big;
 
 const CLIENT: &str = "203.0.113.7:40000";
 const LISTENER: &str = "198.51.100.10:80";
@@ -206,4 +207,17 @@ fn without_a_shield_a_refusal_is_shown() {
     syn(&mut bench, FAST);
     let refusal = tcp("10.1.0.3:80", CLIENT, "RA").seq(0).ack(1_001).frame();
     dropped(&bench.run(Hook::Ingress, &refusal), Reason::Shielded);
+}
+
+#[test]
+fn an_icmp_error_about_an_unanswered_syn_is_not_shown_behind_the_shield() {
+    let mut bench = Bench::new(&shielded(1, &["10.1.0.2"]));
+    syn(&mut bench, LISTENER);
+    let about = |sent: &Tcp| too_big("10.1.0.2", "203.0.113.7", sent, 0);
+    let sent = tcp(CLIENT, FIRST, "S");
+    dropped(&bench.run(Hook::Egress, &about(&sent)), Reason::Shielded);
+    assert_eq!(states(&mut bench), [FlowState::Pending], "anybody can send one");
+    // Once the backend has answered, errors are the client's to know.
+    bench.run(Hook::Egress, &tcp(FIRST, CLIENT, "SA").seq(7_000).ack(1_001).frame());
+    assert_eq!(bench.run(Hook::Egress, &about(&sent)).reason, Reason::IcmpError);
 }
