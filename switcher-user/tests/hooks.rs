@@ -1,86 +1,12 @@
 //! Hooks on real interfaces, in a namespace of the test's own. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::path::PathBuf;
-use std::process::Command;
+mod place;
 
 use aya::util::KernelVersion;
-use switcher_user::kernel::{Datapath, DatapathConfig, HookMode, Role};
+use switcher_user::kernel::{Datapath, HookMode, Role};
 
-/// A namespace with one veth pair, and a bpffs; gone when dropped.
-struct Place {
-    namespace: String,
-    bpffs: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let namespace = format!("swthook-{}-{name}", std::process::id());
-        run("ip", &["netns", "add", &namespace]);
-        let folder = tempfile::tempdir().unwrap();
-        let place = Self {
-            namespace,
-            bpffs: folder.path().join("bpf"),
-            _folder: folder,
-        };
-        place.ip("link add sw0 type veth peer name sw1");
-        place.ip("link set sw0 up");
-        place
-    }
-
-    fn ip(&self, words: &str) -> String {
-        let mut all = vec!["-n", &self.namespace];
-        all.extend(words.split(' '));
-        run("ip", &all)
-    }
-
-    fn filters(&self, hook: &str) -> String {
-        run("tc", &["-n", &self.namespace, "filter", "show", "dev", "sw0", hook])
-    }
-
-    /// Runs in the namespace: attaching goes by interface name.
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.namespace);
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let namespace = std::fs::File::open(path).unwrap();
-                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            });
-            inside.join().unwrap()
-        })
-    }
-
-    fn open(&self, hooks: HookMode) -> Datapath {
-        Datapath::open(&DatapathConfig {
-            bpffs: self.bpffs.clone(),
-            hooks,
-        })
-        .unwrap()
-    }
-
-    fn ifindex(&self) -> u32 {
-        self.ip("-o link show sw0").split(':').next().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.bpffs).output();
-        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).output();
-    }
-}
-
-fn run(program: &str, words: &[&str]) -> String {
-    let output = Command::new(program).args(words).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {words:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
+use place::Place;
 
 /// Programs at ingress and egress, however they are attached: before Linux 6.6 there is no TCX, and `Auto` takes clsact.
 fn programs(place: &Place) -> [usize; 2] {

@@ -1,22 +1,12 @@
 //! The kernel takes the programs. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::path::PathBuf;
-use std::process::Command;
+mod place;
+
 use std::time::Duration;
 
 use switcher_user::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan};
 use switcher_user::kernel::{Datapath, DatapathConfig, HookMode};
-
-/// The bpffs that the data path mounts: gone at the end, also when the test fails.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Datapath::detach(&self.0);
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
 
 fn plan(epoch: u64) -> ImagePlan {
     let backend = BackendPlan {
@@ -46,10 +36,9 @@ fn plan(epoch: u64) -> ImagePlan {
 
 #[test]
 fn the_kernel_takes_the_programs_and_an_image_and_a_second_agent_finds_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let mounted = Mounted(folder.path().join("bpf"));
+    place::mounts_of_our_own();
     let config = DatapathConfig {
-        bpffs: mounted.0.clone(),
+        bpffs: std::env::temp_dir().join("bpf"),
         hooks: HookMode::Auto,
     };
     let mut first = Datapath::open(&config).unwrap();

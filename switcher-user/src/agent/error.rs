@@ -62,11 +62,13 @@ pub enum AgentError {
     NoDefaultInterface,
     /// Another agent has the pins.
     #[error(
-        "{path} belongs to another running agent: two would take each other's traffic; stop that one first, or name another directory with --bpffs"
+        "{path} belongs to another running agent (pid {pid}): two would take each other's traffic; stop that one first, or name another directory with --bpffs"
     )]
     PinsTaken {
         /// The directory on bpffs.
         path: PathBuf,
+        /// The other agent's process id; `unknown` where the kernel does not say.
+        pid: String,
     },
     /// The pins cannot be locked.
     #[error("{path} cannot be locked: {cause}; name another directory with --bpffs")]

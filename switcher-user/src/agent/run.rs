@@ -60,6 +60,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     blocking(move || Datapath::prepare(&bpffs)).await??;
     let _pins = PinsLock::take(&options.bpffs)?;
     let datapath = open(&options).await?;
+    tracing::info!("{}", datapath.found());
     let kernel = PinnedDatapath {
         datapath,
         bpffs: options.bpffs.clone(),

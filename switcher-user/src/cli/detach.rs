@@ -51,9 +51,9 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
 pub(super) fn directly(bpffs: &Path) -> Result<DetachedDocument, ApiError> {
     let _lock = match PinsLock::take(bpffs) {
         Ok(lock) => Some(lock),
-        Err(AgentError::PinsTaken { path }) => {
+        Err(AgentError::PinsTaken { path, pid }) => {
             let text = format!(
-                "an agent runs at {}, but not at this socket; nothing was changed: name its socket with --host",
+                "an agent (pid {pid}) runs at {}, but not at this socket; nothing was changed: name its socket with --host",
                 path.display()
             );
             return Err(ApiError::new(ErrorCode::Refused, text));

@@ -17,6 +17,33 @@ pub(super) fn root(bpffs: &Path) -> PathBuf {
     bpffs.join("switcher").join(format!("v{ABI_VERSION}"))
 }
 
+/// The folders of all versions that have one.
+pub(super) fn roots(bpffs: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(bpffs.join("switcher")).into_iter().flatten().flatten();
+    let mut roots: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    roots.sort_unstable();
+    roots
+}
+
+/// Another version's programs may be on this host's interfaces: its maps cannot be read, and beside it no second data path
+/// may be attached.
+pub(super) fn refuse_other_versions(bpffs: &Path) -> Result<(), KernelError> {
+    let ours = root(bpffs);
+    let has_pins =
+        |root: &Path, folder: &str| fs::read_dir(root.join(folder)).is_ok_and(|mut pins| pins.next().is_some());
+    for path in roots(bpffs) {
+        if path != ours && (has_pins(&path, "links") || has_pins(&path, "programs")) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            return Err(KernelError::OtherVersion {
+                theirs: name.trim_start_matches('v').to_owned(),
+                ours: ABI_VERSION,
+                path,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Makes the folders, and mounts bpffs where there is none.
 pub(super) fn prepare(bpffs: &Path) -> Result<PathBuf, KernelError> {
     let doing = || format!("preparing bpffs at {}", bpffs.display());

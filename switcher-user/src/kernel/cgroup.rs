@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError};
-use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSockAddrAttachType, Program, ProgramError};
 
+use super::adopt;
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
-use super::pinned_link;
+use super::pin::{LinkPlace, LinkPlan, Pin};
 
 /// What follows a flow comes before what begins one: a flow that nobody follows would never end.
 const PROGRAMS: [&str; 10] = [
@@ -26,6 +27,34 @@ const PROGRAMS: [&str; 10] = [
     "switcher_connect4",
     "switcher_connect6",
 ];
+
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_TYPE_CGROUP: u32 = 3;
+
+/// The plan of a link on a cgroup, by its pin's name, which is its program's; `None`: it is none of these.
+pub(super) fn plan_of_pin(name: &str) -> Option<LinkPlan> {
+    Some(LinkPlan {
+        program: PROGRAMS.into_iter().find(|program| *program == name)?,
+        kind: LINK_TYPE_CGROUP,
+        place: LinkPlace::Cgroup,
+    })
+}
+
+/// Where a program of socket addresses is attached: a pin does not tell.
+pub(super) fn attach_type(program: &str) -> Option<CgroupSockAddrAttachType> {
+    use CgroupSockAddrAttachType as Kind;
+    Some(match program {
+        "switcher_getpeername4" => Kind::GetPeerName4,
+        "switcher_getpeername6" => Kind::GetPeerName6,
+        "switcher_recvmsg4" => Kind::UDPRecvMsg4,
+        "switcher_recvmsg6" => Kind::UDPRecvMsg6,
+        "switcher_sendmsg4" => Kind::UDPSendMsg4,
+        "switcher_sendmsg6" => Kind::UDPSendMsg6,
+        "switcher_connect4" => Kind::Connect4,
+        "switcher_connect6" => Kind::Connect6,
+        _ => return None,
+    })
+}
 
 /// Whose processes are local clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,33 +125,22 @@ struct Place<'a> {
 }
 
 fn attach_one(ebpf: &mut Ebpf, name: &str, place: &Place<'_>, root: &Path) -> Result<(), KernelError> {
-    let loading = || format!("loading the BPF program {name}");
-    let program = ebpf.program_mut(name).ok_or_else(|| super::datapath::missing(name))?;
-    load(program).map_err(step(loading(), NEEDS_RIGHTS))?;
-    let pin = root.join("programs").join(name);
-    let _ = fs::remove_file(&pin);
-    program
-        .pin(&pin)
-        .map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
+    adopt::ready(ebpf, root, name)?;
     let doing = || format!("attaching {name} to a cgroup");
-    if pinned_link::cgroup_of(&place.pin).is_ok_and(|number| number == place.number) {
+    let program = ebpf.program_mut(name).ok_or_else(|| super::datapath::missing(name))?;
+    if let Ok(link) = Pin::open(&place.pin)
+        && link
+            .link_facts()
+            .is_ok_and(|facts| facts.kind == LINK_TYPE_CGROUP && facts.cgroup == place.number)
+    {
         let fd = program.fd().map_err(step(doing(), SEE_REASON))?;
-        return pinned_link::replace(&place.pin, fd.as_fd()).map_err(step(doing(), NEEDS_RIGHTS));
+        return link.replace_program(fd.as_fd()).map_err(step(doing(), NEEDS_RIGHTS));
     }
     take_off(&place.pin);
     let link = link(program, place.folder).map_err(step(doing(), NEEDS_RIGHTS))?;
     link.pin(&place.pin)
         .map(drop)
         .map_err(step(format!("pinning the link of {name}"), SEE_REASON))
-}
-
-fn load(program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::SockOps(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
 }
 
 /// A link to a cgroup never takes another's place; `Single` only asks for no flag.
@@ -147,7 +165,7 @@ fn link(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> {
 
 /// Takes a link off its cgroup at once, and its pin away. Nothing there is nothing to do.
 fn take_off(pin: &Path) {
-    let _ = pinned_link::detach(pin);
+    let _ = Pin::open(pin).and_then(|pin| pin.detach_link());
     let _ = fs::remove_file(pin);
 }
 

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::SchedClassifier;
-use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfLoader};
 use switcher_ebpf::abi::{
     FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
     LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PENDING_SLOTS, Row, SETS_MAX, SetLatencies,
@@ -22,6 +21,7 @@ use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
+use super::adopt::{self, Found};
 use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
@@ -45,8 +45,12 @@ const MAPS: [&str; 10] = [
     "VERDICTS",
 ];
 
-/// `BPF_F_IPV6` of `bpf_l4_csum_replace`.
-const SUM_FLAG_IPV6: u64 = 1 << 7;
+/// The programs that every agent has ready.
+const PROGRAMS: [&str; 3] = [
+    "switcher_socket",
+    Direction::Ingress.program(),
+    Direction::Egress.program(),
+];
 
 /// Where the data path is, and how it is attached.
 #[derive(Clone, Debug)]
@@ -68,6 +72,7 @@ pub struct Datapath {
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
     latencies: Mapped<SetLatencies>,
+    found: Found,
 }
 
 impl fmt::Debug for Datapath {
@@ -80,13 +85,16 @@ impl fmt::Debug for Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs, with the maps that an earlier agent pinned at the same path.
+    /// Takes over what an earlier agent pinned at the same path, after looking at each piece of it: maps always, programs
+    /// where they are of this build. What is not there is made.
     ///
     /// # Errors
-    /// When the rights, the kernel or bpffs do not suffice.
+    /// When the rights, the kernel or bpffs do not suffice, or a pin is not what an agent of this version makes.
     pub fn open(config: &DatapathConfig) -> Result<Self, KernelError> {
         let root = bpffs::prepare(&config.bpffs)?;
-        let ebpf = load(&root)?;
+        bpffs::refuse_other_versions(&config.bpffs)?;
+        let (mut ebpf, found) = adopt::open(&root, &MAPS, &PROGRAMS)?;
+        install_socket_program(&mut ebpf)?;
         let map = |name: &str| map_data(&ebpf, name);
         let records = Mapped::new(map("FLOW_RECORDS")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
             .map_err(step("mapping the flow records", SEE_REASON))?;
@@ -107,7 +115,14 @@ impl Datapath {
             traffic,
             liveness,
             latencies,
+            found,
         })
+    }
+
+    /// What was there when it was opened.
+    #[must_use]
+    pub const fn found(&self) -> Found {
+        self.found
     }
 
     /// Makes the folders on bpffs, and nothing else: there a second agent can be refused before it replaces anything.
@@ -300,27 +315,17 @@ impl Datapath {
         u64::from(FLOW_SLOTS)
     }
 
-    /// Removes links, programs and maps: packets pass as if Switcher had never been. Returns what was removed, in words.
+    /// Removes links, programs and maps, of every version: packets pass as if Switcher had never been. Returns what was
+    /// removed, in words.
     ///
     /// # Errors
     /// When a pin cannot be removed.
     pub fn detach(bpffs: &Path) -> Result<Vec<String>, KernelError> {
-        let root = bpffs::root(bpffs);
-        let mut removed = hooks::detach_all(&root)?;
-        for folder in ["programs", "maps"] {
-            for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
-                fs::remove_file(entry.path()).map_err(step("removing a pin", NEEDS_RIGHTS))?;
-                removed.push(format!(
-                    "{} {}",
-                    folder.trim_end_matches('s'),
-                    entry.file_name().to_string_lossy()
-                ));
-            }
+        let mut removed = Vec::new();
+        for root in bpffs::roots(bpffs) {
+            removed.extend(detach_below(&root)?);
         }
-        // Empty folders are no harm; one that is not empty says so next time.
-        for folder in ["links", "programs", "maps", ""] {
-            let _ = fs::remove_dir(root.join(folder));
-        }
+        removed.extend(hooks::detach_filters());
         Ok(removed)
     }
 
@@ -343,45 +348,30 @@ impl Datapath {
     }
 }
 
+fn detach_below(root: &Path) -> Result<Vec<String>, KernelError> {
+    let mut removed = hooks::detach_links(root)?;
+    for folder in ["programs", "maps"] {
+        for entry in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+            fs::remove_file(entry.path()).map_err(step("removing a pin", NEEDS_RIGHTS))?;
+            removed.push(format!(
+                "{} {}",
+                folder.trim_end_matches('s'),
+                entry.file_name().to_string_lossy()
+            ));
+        }
+    }
+    // Empty folders are no harm; one that is not empty says so next time.
+    for folder in ["links", "programs", "maps", ""] {
+        let _ = fs::remove_dir(root.join(folder));
+    }
+    Ok(removed)
+}
+
 pub(super) fn missing(name: &str) -> KernelError {
     step(
         format!("finding {name} in the BPF object"),
         "this build is broken; build it again",
     )(std::io::Error::other("not there"))
-}
-
-fn load(root: &Path) -> Result<Ebpf, KernelError> {
-    let sum_flag = if KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 16, 0)) {
-        SUM_FLAG_IPV6
-    } else {
-        0
-    };
-    let mut loader = EbpfLoader::new();
-    loader.override_global("IPV6_SUM_FLAG", &sum_flag, true);
-    for name in MAPS {
-        loader.map_pin_path(name, root.join("maps").join(name));
-    }
-    let mut ebpf = loader
-        .load(super::OBJECT)
-        .map_err(step("loading the BPF maps", NEEDS_RIGHTS))?;
-    for name in [
-        "switcher_socket",
-        Direction::Ingress.program(),
-        Direction::Egress.program(),
-    ] {
-        let program = classifier(&mut ebpf, name)?;
-        program
-            .load()
-            .map_err(step(format!("loading the BPF program {name}"), NEEDS_RIGHTS))?;
-        let pin = root.join("programs").join(name);
-        // An earlier agent's: its links hold it until they get this one.
-        let _ = fs::remove_file(&pin);
-        program
-            .pin(&pin)
-            .map_err(step(format!("pinning the BPF program {name}"), SEE_REASON))?;
-    }
-    install_socket_program(&mut ebpf)?;
-    Ok(ebpf)
 }
 
 /// Where the ingress program finds the one of the socket path.

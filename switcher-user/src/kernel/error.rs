@@ -1,6 +1,7 @@
 //! What the kernel refused.
 
 use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -18,6 +19,28 @@ pub enum KernelError {
         source: Box<dyn StdError + Send + Sync>,
         /// What to do about it.
         remedy: &'static str,
+    },
+    /// A pin is not what an agent of this version makes.
+    #[error(
+        "{path} is foreign or damaged: {what}; nothing was taken over: run `switcher detach` (flows that are switched end) and start again, or name another directory with --bpffs", path = path.display()
+    )]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another version's data path is pinned there.
+    #[error(
+        "{path} holds a data path of layout {theirs}, and this agent's is {ours}: flows cannot be taken over, and two data paths on one interface would spoil each other's; it goes on as it is. Either start the version that made it until its flows have ended, or run `switcher detach` (flows that are switched end); then start this one again", path = path.display()
+    )]
+    OtherVersion {
+        /// Its folder.
+        path: PathBuf,
+        /// Version in the folder's name.
+        theirs: String,
+        /// This agent's.
+        ours: u32,
     },
     /// The plan does not fit an image.
     #[error(transparent)]
@@ -40,6 +63,12 @@ where
         source: Box::new(Chain(source)),
         remedy,
     }
+}
+
+/// A [`KernelError::Pin`].
+pub(super) fn foreign(path: &Path, what: String) -> KernelError {
+    let path = path.to_owned();
+    KernelError::Pin { path, what }
 }
 
 /// Says an error with all its causes: aya's outermost text alone often hides the kernel's.

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::{FdLink, LinkError, LinkOrder, PinnedLink};
+use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
 
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
-use super::pinned_link;
+use super::pin::{LinkPlace, LinkPlan, Pin};
 
 /// Priority and handle of our clsact filters: fixed, so that the next agent finds and replaces them.
 const FILTER_PRIORITY: u16 = 7;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5357);
+
+/// Letters that the kernel keeps of a program's name.
+const KERNEL_NAME_MAX: usize = 15;
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +56,15 @@ impl Direction {
         }
     }
 
-    pub(super) fn program(self) -> &'static str {
+    /// `BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`.
+    const fn tcx_attach_type(self) -> u32 {
+        match self {
+            Self::Ingress => 46,
+            Self::Egress => 47,
+        }
+    }
+
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Ingress => "switcher_ingress",
             Self::Egress => "switcher_egress",
@@ -65,6 +77,23 @@ impl Direction {
             Self::Egress => "egress",
         }
     }
+}
+
+/// `BPF_LINK_TYPE_TCX`.
+const LINK_TYPE_TCX: u32 = 11;
+
+/// The plan of a link on an interface, by its pin's name; `None`: it is none of these.
+pub(super) fn plan_of_pin(name: &str) -> Option<LinkPlan> {
+    let (ifindex, hook) = name.split_once('-')?;
+    let direction = Direction::BOTH.into_iter().find(|direction| direction.name() == hook)?;
+    Some(LinkPlan {
+        program: direction.program(),
+        kind: LINK_TYPE_TCX,
+        place: LinkPlace::Interface {
+            ifindex: ifindex.parse().ok()?,
+            attach_type: direction.tcx_attach_type(),
+        },
+    })
 }
 
 /// Interfaces by name, with what they are for.
@@ -142,26 +171,20 @@ fn attach_tcx(program: &mut SchedClassifier, place: &Place<'_>, root: &Path) -> 
     Ok(true)
 }
 
-/// Puts the program into the link that an earlier agent pinned; false when there is none that lives.
-fn replace_pinned(program: &mut SchedClassifier, pin: &Path) -> Result<bool, ProgramError> {
-    let old = match PinnedLink::from_pin(pin) {
-        Ok(old) => old,
-        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => return Ok(false),
+/// Puts the program into the link that is pinned there; false when there is none that lives.
+fn replace_pinned(program: &SchedClassifier, pin: &Path) -> Result<bool, ProgramError> {
+    let link = match Pin::open(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(other(error)),
     };
-    let link = SchedClassifierLink::try_from(FdLink::from(old)).map_err(other)?;
-    match program.attach_to_link(link) {
-        Ok(id) => {
-            // The pin keeps the link; this descriptor of it may go.
-            drop(program.take_link(id)?);
-            Ok(true)
-        }
-        Err(_) => {
-            // The interface is gone, and the link with it.
-            let _ = fs::remove_file(pin);
-            Ok(false)
-        }
+    if link.link_facts().map_err(other)?.ifindex == 0 {
+        // The interface is gone, and the link with it.
+        let _ = fs::remove_file(pin);
+        return Ok(false);
     }
+    link.replace_program(program.fd()?.as_fd()).map_err(other)?;
+    Ok(true)
 }
 
 fn pin_link(link: SchedClassifierLink, pin: &Path) -> Result<(), ProgramError> {
@@ -198,8 +221,8 @@ fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<(),
     Ok(())
 }
 
-/// Takes our programs from every interface. Returns what was removed, in words.
-pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
+/// Takes our links off their hooks. Returns what was removed, in words.
+pub(super) fn detach_links(root: &Path) -> Result<Vec<String>, KernelError> {
     let mut removed = Vec::new();
     let links = root.join("links");
     if links.is_dir() {
@@ -208,23 +231,26 @@ pub(super) fn detach_all(root: &Path) -> Result<Vec<String>, KernelError> {
             .flatten()
         {
             // A link whose interface is gone cannot be detached, and need not be.
-            let _ = pinned_link::detach(&entry.path());
+            let _ = Pin::open(&entry.path()).and_then(|pin| pin.detach_link());
             fs::remove_file(entry.path()).map_err(step("removing a pinned link", SEE_REASON))?;
             removed.push(format!("link {}", entry.file_name().to_string_lossy()));
         }
     }
-    removed.extend(detach_filters());
     Ok(removed)
 }
 
-fn detach_filters() -> Vec<String> {
+/// Takes our clsact filters off all interfaces of this namespace. Returns what was removed, in words.
+pub(super) fn detach_filters() -> Vec<String> {
     let mut removed = Vec::new();
     // /sys shows the interfaces of the namespace it was mounted in, /proc those of this thread's.
     let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     for (interface, _) in devices.lines().filter_map(|line| line.split_once(':')) {
         let interface = interface.trim();
         for direction in Direction::BOTH {
-            if tc::qdisc_detach_program(interface, direction.attach_type(), direction.program()).is_ok() {
+            let detach = |name| tc::qdisc_detach_program(interface, direction.attach_type(), name).is_ok();
+            // An adopted program has its name from the kernel, which keeps 15 letters of it.
+            let name = direction.program();
+            if detach(name) || detach(&name[..name.len().min(KERNEL_NAME_MAX)]) {
                 removed.push(format!("filter {interface} {}", direction.name()));
             }
         }

@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 mod abi;
+mod adopt;
 mod bpffs;
+mod build;
 mod cgroup;
 mod clock;
 mod counters;
@@ -13,9 +15,10 @@ mod hooks;
 mod image_map;
 mod mapped;
 mod netns;
-mod pinned_link;
+mod pin;
 pub mod probe;
 
+pub use adopt::Found;
 pub use cgroup::{CgroupChoice, LocalClients};
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use switcher_ebpf::abi::ABI_VERSION;
 use switcher_ebpf::decide::{self, Action};
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
@@ -114,18 +116,32 @@ pub fn shop(epoch: u64) -> ImagePlan {
     }
 }
 
+/// Mounts of this thread's own, with an empty temporary folder: nothing is left of them when the test ends, however it ends.
+fn mounts_of_our_own() {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).expect("root is needed");
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(
+        Some("tmpfs"),
+        &std::env::temp_dir(),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )
+    .unwrap();
+}
+
 /// Kernel and native tables, side by side.
 pub struct Bench {
     kernel: Datapath,
     native: MemoryTables,
     bpffs: PathBuf,
-    _folder: tempfile::TempDir,
 }
 
 impl Bench {
     pub fn new(plan: &ImagePlan) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let bpffs = folder.path().join("bpf");
+        mounts_of_our_own();
+        let bpffs = std::env::temp_dir().join("bpf");
         let config = DatapathConfig {
             bpffs: bpffs.clone(),
             hooks: HookMode::Auto,
@@ -135,7 +151,6 @@ impl Bench {
             kernel,
             native: MemoryTables::default(),
             bpffs,
-            _folder: folder,
         };
         bench.install(plan);
         bench
@@ -243,7 +258,10 @@ impl Bench {
 
     /// Where the kernel's program is pinned.
     pub fn program_pin(&self, name: &str) -> PathBuf {
-        self.bpffs.join(format!("switcher/v{ABI_VERSION}/programs/{name}"))
+        let folder = self.bpffs.join(format!("switcher/v{ABI_VERSION}/programs"));
+        let pins = std::fs::read_dir(folder).unwrap().flatten();
+        let mut pins = pins.filter(|pin| pin.file_name().to_string_lossy().starts_with(&format!("{name}-")));
+        pins.next().expect("the program is pinned").path()
     }
 
     pub fn kernel(&mut self) -> &mut Datapath {

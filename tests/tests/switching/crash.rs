@@ -7,7 +7,7 @@ use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, Work};
 
 use crate::ground::Ground;
 
-fn load(ground: &Ground, run: &str, rate_per_s: u32) -> Generator {
+pub fn load(ground: &Ground, run: &str, rate_per_s: u32) -> Generator {
     let plan = Plan {
         run: run.to_owned(),
         targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],

@@ -1,0 +1,158 @@
+//! Issue 3, item 5: the next agent takes over what the last one pinned, and tells the same story.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::maps::MapInfo;
+use aya::programs::ProgramInfo;
+use aya::programs::links::{FdLink, PinnedLink};
+use switcher_tests::binaries;
+use switcher_tests::lab::{LISTENER_V4, LISTENER_V6};
+use switcher_user::kernel::{Datapath, DatapathConfig, FlowState, HookMode};
+
+use crate::crash::load;
+use crate::ground::{Ground, Kept};
+
+/// Ids of what is pinned, by path; of links, the program that they run.
+type Pinned = BTreeMap<PathBuf, u32>;
+
+fn pinned(ground: &Ground) -> Pinned {
+    let versions = ground.lab.dir().join("bpffs/switcher");
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let root = list(&versions).pop().unwrap();
+    let mut ids = Pinned::new();
+    for pin in list(&root.join("maps")) {
+        ids.insert(pin.clone(), MapInfo::from_pin(pin).unwrap().id());
+    }
+    for pin in list(&root.join("programs")) {
+        ids.insert(pin.clone(), ProgramInfo::from_pin(pin).unwrap().id());
+    }
+    for pin in list(&root.join("links")) {
+        let link = FdLink::from(PinnedLink::from_pin(&pin).unwrap());
+        ids.insert(pin, link.info().unwrap().program_id());
+    }
+    ids
+}
+
+/// One flow as the kernel has it; what may change in a flow is left out.
+type Flow = (SocketAddr, SocketAddr, SocketAddr, u32, u32, u64, String);
+
+/// The flows whose handshake is complete, of all states since.
+fn flows(ground: &Ground) -> BTreeSet<Flow> {
+    let config = DatapathConfig {
+        bpffs: ground.lab.dir().join("bpffs"),
+        hooks: HookMode::Auto,
+    };
+    let mut flows = BTreeSet::new();
+    let look = |flow: switcher_user::kernel::FlowView| {
+        if flow.state != FlowState::Pending {
+            let ends = (flow.client, flow.listener, flow.backend);
+            flows.insert((
+                ends.0,
+                ends.1,
+                ends.2,
+                flow.set_id,
+                flow.backend_id,
+                flow.epoch,
+                format!("{:?}", flow.path),
+            ));
+        }
+    };
+    let mut look = look;
+    Datapath::open(&config).unwrap().for_each_flow(&mut look).unwrap();
+    flows
+}
+
+/// Every number that only rises: figures of the sets, verdicts.
+fn counters(ground: &Ground) -> BTreeMap<String, u64> {
+    let status = ground.json("status --json");
+    let mut all = BTreeMap::new();
+    for set in status["aliases"][0]["sets"].as_array().unwrap() {
+        for (name, value) in set["counters"].as_object().unwrap() {
+            if let Some(value) = value.as_u64() {
+                all.insert(format!("{} {name}", set["name"]), value);
+            }
+        }
+    }
+    for row in status["reasons"].as_array().unwrap() {
+        all.insert(row["reason"].to_string(), row["packets"].as_u64().unwrap());
+    }
+    assert!(all.len() > 20, "{all:?}");
+    all
+}
+
+fn assert_never_backwards(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) {
+    for (name, value) in before {
+        assert!(after[name] >= *value, "{name} went from {value} to {}", after[name]);
+    }
+}
+
+fn adopted_under_load(path: &str) {
+    let mut ground = Ground::new(path);
+    let mut load = load(&ground, "adopt", 300);
+    let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
+    let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
+    assert_eq!(ask(), ["v1", "v1"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let (ids, mut listed, mut counted) = (pinned(&ground), flows(&ground), counters(&ground));
+    assert!(listed.len() > 100, "{}", listed.len());
+    for _agent in 0..3 {
+        ground.agent.kill().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        ground.agent.launch().unwrap();
+        assert_eq!(
+            pinned(&ground),
+            ids,
+            "the same maps, programs, and programs in the links"
+        );
+        let (now_listed, now_counted) = (flows(&ground), counters(&ground));
+        let gone: Vec<&Flow> = listed.difference(&now_listed).collect();
+        assert!(gone.is_empty(), "{gone:?}");
+        assert!(now_listed.len() > listed.len(), "it went on");
+        assert_never_backwards(&counted, &now_counted);
+        (listed, counted) = (now_listed, now_counted);
+        assert_eq!(ask(), ["v1", "v1"]);
+    }
+    let report = load.stop().unwrap();
+    assert_eq!(
+        (report.failed, report.late, report.ok),
+        (0, 0, report.due),
+        "{:?}",
+        report.failure_samples
+    );
+    let log = fs::read_to_string(ground.agent.log()).unwrap();
+    assert_eq!(log.matches("adopted as they run").count(), 3, "{log}");
+}
+
+#[test]
+fn an_agent_killed_under_load_is_adopted_with_all_it_had_on_bypass() {
+    adopted_under_load("bypass");
+}
+
+#[test]
+fn an_agent_killed_under_load_is_adopted_with_all_it_had_on_stack() {
+    adopted_under_load("stack");
+}
+
+#[test]
+fn a_second_agent_on_the_same_pins_is_refused_with_the_firsts_pid() {
+    let ground = Ground::new("auto");
+    let ids = pinned(&ground);
+    let (binary, dir) = (binaries::switcher().unwrap(), ground.lab.dir().display().to_string());
+    let line = format!(
+        "{} agent --bpffs {dir}/bpffs --state-dir {dir}/other --socket {dir}/other.sock --interface client",
+        binary.display()
+    );
+    let second = ground.lab.host().run(&line.split(' ').collect::<Vec<_>>()).unwrap();
+    assert_ne!(second.code, 0);
+    let pid = ground.agent.pid().unwrap();
+    assert!(second.stderr.contains(&format!("pid {pid}")), "{}", second.stderr);
+    assert_eq!(pinned(&ground), ids);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
