@@ -426,6 +426,10 @@ fn failure(record: &FlowRecord, state: FlowState, expired: bool) -> Option<Failu
 fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
     let now_ticks = ticks(now_ns);
     let word = StateWord(record.word.load(Relaxed));
+    // Most slots are free: nothing else of them is read.
+    if !word.is_readable() {
+        return None;
+    }
     let seen_ticks = record.seen_ticks.load(Relaxed);
     let idle_ticks = idle_ticks(seen_ticks, now_ticks);
     // Its handshake is complete; only its slot is one of the ring.

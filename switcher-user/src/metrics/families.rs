@@ -4,7 +4,7 @@
 use std::fmt;
 
 use prometheus_client::registry::Unit;
-use switcher_ebpf::abi::{ABI_VERSION, ESTABLISHED_SLOTS, PENDING_SLOTS};
+use switcher_ebpf::abi::{ABI_VERSION, ESTABLISHED_SLOTS, LOCAL_SLOTS, PENDING_SLOTS};
 use switcher_ebpf::reason::Reason;
 
 use super::render::{About, Labels, Writer};
@@ -18,6 +18,8 @@ pub(super) fn write(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Re
     aliases(to, status)?;
     shares(to, status)?;
     flows(to, status)?;
+    shield(to, status)?;
+    latencies(to, status)?;
     traffic(to, status)
 }
 
@@ -101,11 +103,15 @@ fn flow_table(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
         ),
         one(table.of_removed_sets),
     )?;
-    let capacities = [("pending", PENDING_SLOTS), ("established", ESTABLISHED_SLOTS)];
+    let capacities = [
+        ("pending", PENDING_SLOTS),
+        ("established", ESTABLISHED_SLOTS),
+        ("local", LOCAL_SLOTS),
+    ];
     to.gauges(
         &about(
             "switcher_flow_table_capacity",
-            "Most flows the table holds: in their handshake, and after it.",
+            "Most flows the table holds: in their handshake, after it, and of local clients.",
         ),
         capacities
             .into_iter()
@@ -205,6 +211,13 @@ fn flows(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
             .map(move |(state, count)| ([alias, set, ("state", state)], count))
     });
     to.gauges(&about("switcher_active_flows", "Flows of the set now."), active)?;
+    to.gauges(
+        &about(
+            "switcher_local_flows",
+            "Of these, pending and established flows of local clients.",
+        ),
+        sets(status).map(|(labels, set)| (labels, set.flows.local)),
+    )?;
     to.counters(
         &about("switcher_flows_opened", "New flows for which the set was chosen."),
         sets(status).map(|(labels, set)| (labels, set.counters.flows_opened)),
@@ -218,6 +231,7 @@ fn flows(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
         [
             ("finished", of.flows_finished),
             ("refused", of.flows_refused),
+            ("reset_in_handshake", of.flows_reset_in_handshake),
             ("reset_by_client", of.flows_reset_by_client),
             ("reset_by_backend", of.flows_reset_by_backend),
             ("expired", of.flows_expired),
@@ -231,6 +245,63 @@ fn flows(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
             "Flows that found the table full: served, but a switch may cut them.",
         ),
         sets(status).map(|(labels, set)| (labels, set.counters.flows_unpinned)),
+    )
+}
+
+fn shield(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
+    let held = status.aliases.iter();
+    to.gauges(
+        &about("switcher_alias_held", "1 while new flows of the alias wait."),
+        held.map(|alias| (label(alias), u32::from(alias.held_for_ms.is_some()))),
+    )?;
+    to.counters(
+        &about(
+            "switcher_syns_retransmitted",
+            "SYNs that came again while their handshake was pending.",
+        ),
+        sets(status).map(|(labels, set)| (labels, set.counters.syns_retransmitted)),
+    )?;
+    to.counters(
+        &about("switcher_syns_held", "SYNs and datagrams that were held back."),
+        sets(status).map(|(labels, set)| (labels, set.counters.syns_held)),
+    )?;
+    to.counters(
+        &about(
+            "switcher_refusals_hidden",
+            "Refusals that the shield kept from clients.",
+        ),
+        sets(status).map(|(labels, set)| (labels, set.counters.refusals_hidden)),
+    )?;
+    to.counters(
+        &about(
+            "switcher_flows_waited",
+            "Flows that the shield sent on, and whose handshake completed.",
+        ),
+        sets(status).map(|(labels, set)| (labels, set.counters.flows_waited)),
+    )
+}
+
+fn latencies(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
+    to.histograms(
+        &seconds(
+            "switcher_answer",
+            "From the client's first SYN to the backend's answer.",
+        ),
+        sets(status).map(|(labels, set)| (labels, &set.counters.latency.answer)),
+    )?;
+    to.histograms(
+        &seconds(
+            "switcher_handshake",
+            "From the client's first SYN to the end of the handshake.",
+        ),
+        sets(status).map(|(labels, set)| (labels, &set.counters.latency.handshake)),
+    )?;
+    to.histograms(
+        &seconds(
+            "switcher_first_reply",
+            "From the client's first data to the backend's; of UDP from datagram to answer.",
+        ),
+        sets(status).map(|(labels, set)| (labels, &set.counters.latency.first_reply)),
     )
 }
 

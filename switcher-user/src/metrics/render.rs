@@ -1,5 +1,6 @@
 //! A status document as the text of a scrape.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -13,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Format;
 use super::families;
 use crate::api::StatusDocument;
+use crate::model::{HISTOGRAM_BUCKETS, Histogram};
 
 /// Labels of one sample: names and values.
 pub(super) type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
@@ -101,4 +103,46 @@ impl Writer<'_, '_> {
         }
         Ok(())
     }
+
+    /// Times by how long they were, in seconds. A family without samples is left out.
+    pub(super) fn histograms<'h, L: EncodeLabelSet>(
+        &mut self,
+        about: &About,
+        samples: impl Iterator<Item = (L, &'h Histogram)>,
+    ) -> fmt::Result {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let unit = about.unit.as_ref();
+        let mut encoder = self
+            .0
+            .encode_descriptor(about.name, about.help, unit, MetricType::Histogram)?;
+        let no_exemplars: Option<&HashMap<usize, Exemplar<Labels<'_, 0>, f64>>> = None;
+        for (labels, histogram) in samples {
+            let sum = histogram.sum_us as f64 / 1e6;
+            let buckets = buckets(histogram);
+            encoder
+                .encode_family(&labels)?
+                .encode_histogram(sum, histogram.count(), &buckets, no_exemplars)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends of the buckets that are shown: 256 us to 17 s, each four times the one before. The kernel's double, which would be
+/// three times the series.
+const BUCKETS_SHOWN: [usize; 9] = [8, 10, 12, 14, 16, 18, 20, 22, 24];
+
+/// Ends in seconds, and how many fall into each; the last has no end.
+fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
+    let mut first = 0;
+    let mut shown = Vec::with_capacity(BUCKETS_SHOWN.len() + 1);
+    for last in BUCKETS_SHOWN {
+        let count = histogram.buckets[first..=last].iter().sum();
+        shown.push(((1_u64 << last) as f64 / 1e6, count));
+        first = last + 1;
+    }
+    shown.push((f64::INFINITY, histogram.buckets[first..HISTOGRAM_BUCKETS].iter().sum()));
+    shown
 }

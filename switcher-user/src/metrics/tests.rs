@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +15,13 @@ fn status() -> StatusDocument {
         "flows_reset_by_backend": 3, "flows_expired": 4, "flows_unpinned": 6, "packets_in": 100, "bytes_in": 2_000,
         "packets_out": 90, "bytes_out": 18_446_744_073_709_551_615_u64, "last_new_flow_ns": 4_000_000_000_u64,
     });
+    let mut histogram = vec![0_u64; 32];
+    (histogram[0], histogram[7], histogram[8], histogram[9], histogram[31]) = (1, 2, 3, 3, 4);
+    let of = |sum_us: u64, buckets: &[u64]| serde_json::json!({"sum_us": sum_us, "buckets": buckets});
+    let mut latent = counters.clone();
+    let none = of(0, &[0; 32]);
+    latent["latency"] =
+        serde_json::json!({"answer": of(1_500_000, &histogram), "handshake": none, "first_reply": none});
     let idle = serde_json::json!({"pending": 0, "established": 0, "closing": 0});
     let quiet: serde_json::Map<_, _> = counters
         .as_object()
@@ -32,7 +40,7 @@ fn status() -> StatusDocument {
             "name": "web", "stack": null, "listen": [], "path": "auto", "running": "upgrade of web to v2", "switched": flip,
             "split": {"v2": 1}, "previous": {"v1": 1},
             "sets": [
-                {"name": "v1", "weight": 0, "share": 0.0, "counters": counters, "backends": [],
+                {"name": "v1", "weight": 0, "share": 0.0, "counters": latent, "backends": [],
                  "flows": {"pending": 1, "established": 2, "closing": 3}},
                 {"name": "v2", "weight": 1, "share": 1.0, "counters": quiet, "flows": idle, "backends": []},
             ],
@@ -61,6 +69,13 @@ fn a_snapshot_is_rendered_by_prometheuss_conventions() {
         "\nswitcher_active_flows{alias=\"web\",set=\"v1\",state=\"established\"} 2\n",
         "\nswitcher_flows_opened_total{alias=\"web\",set=\"v1\"} 12\n",
         "\nswitcher_flows_closed_total{alias=\"web\",set=\"v1\",cause=\"reset_by_backend\"} 3\n",
+        "\n# TYPE switcher_answer_seconds histogram\n",
+        "\nswitcher_answer_seconds_sum{alias=\"web\",set=\"v1\"} 1.5\n",
+        "\nswitcher_answer_seconds_count{alias=\"web\",set=\"v1\"} 13\n",
+        "\nswitcher_answer_seconds_bucket{alias=\"web\",set=\"v1\",le=\"0.000256\"} 6\n",
+        "\nswitcher_answer_seconds_bucket{alias=\"web\",set=\"v1\",le=\"0.001024\"} 9\n",
+        "\nswitcher_answer_seconds_bucket{alias=\"web\",set=\"v1\",le=\"16.777216\"} 9\n",
+        "\nswitcher_answer_seconds_bucket{alias=\"web\",set=\"v1\",le=\"+Inf\"} 13\n",
         "\n# TYPE switcher_bytes_total counter\n",
         "\nswitcher_bytes_total{alias=\"web\",set=\"v1\",direction=\"out\"} 18446744073709551615\n",
     ];
@@ -78,9 +93,16 @@ fn a_snapshot_is_rendered_by_prometheuss_conventions() {
 fn the_two_formats_say_the_same() {
     let open = render(status(), Format::OpenMetrics).unwrap();
     let classic = render(status(), Format::Classic).unwrap();
-    let samples = |page: &str| -> Vec<String> {
+    // The order of samples in a histogram, and that of labels, is each format's own.
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let mut parts: Vec<String> = series.split(['{', ',', '}']).map(str::to_owned).collect();
+        parts.sort_unstable();
+        format!("{parts:?} {value}")
+    };
+    let samples = |page: &str| -> BTreeSet<String> {
         let lines = page.lines().filter(|line| !line.starts_with('#'));
-        lines.map(str::to_owned).collect()
+        lines.map(sample).collect()
     };
     assert_eq!(samples(&open), samples(&classic));
     assert!(samples(&open).len() > 40, "{open}");

@@ -27,7 +27,7 @@ impl<'a> Prometheus<'a> {
     fn start(lab: &'a Lab) -> Self {
         let config = lab.dir().join("prometheus.yaml");
         let targets = format!("[{{targets: [\"{METRICS}\"]}}]");
-        let job = format!("{{job_name: switcher, scrape_interval: 250ms, static_configs: {targets}}}");
+        let job = format!("{{job_name: switcher, scrape_interval: 500ms, static_configs: {targets}}}");
         fs::write(&config, format!("scrape_configs: [{job}]\n")).unwrap();
         let log = fs::File::create(lab.dir().join("prometheus.log")).unwrap();
         let mut command = lab.client().server("prometheus");

@@ -63,8 +63,14 @@ impl Scrape {
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let family = |(name, kind): (&str, &str)| {
-            let samples = self.samples().filter(|(sample, ..)| *sample == name);
-            let labels = samples.flat_map(|(_, labels, _)| labels);
+            let bucket = format!("{name}_bucket");
+            let samples = self
+                .samples()
+                .filter(|(sample, ..)| *sample == name || *sample == bucket);
+            // Every histogram has this one.
+            let labels = samples
+                .flat_map(|(_, labels, _)| labels)
+                .filter(|label| !label.starts_with("le="));
             let labels = labels.map(|label| label.split('=').next().unwrap().to_owned());
             let family = Family {
                 kind: kind.to_owned(),
