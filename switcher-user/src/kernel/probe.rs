@@ -76,6 +76,18 @@ pub fn features() -> Vec<Feature> {
             helper(BpfHelper::BPF_FUNC_ktime_get_coarse_ns),
         ),
         of(
+            "cgroup-connect",
+            "programs at connect() and sendmsg()",
+            Need::Sometimes("requests made on the host itself are not switched"),
+            program(ProgramType::CgroupSockAddr),
+        ),
+        of(
+            "sk-assign",
+            "handing a packet to a listening socket",
+            Need::Sometimes("processes that listen on a loopback address cannot be backends"),
+            helper(BpfHelper::BPF_FUNC_sk_assign),
+        ),
+        of(
             "redirect-peer",
             "the bypass into a backend's namespace",
             stack_only,
