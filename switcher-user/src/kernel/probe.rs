@@ -37,79 +37,88 @@ const STACK_ONLY: &str = "packets take the stack, never the bypass";
 /// Asks the kernel for each.
 #[must_use]
 pub fn features() -> Vec<Feature> {
-    let stack_only = Need::Sometimes(STACK_ONLY);
-    let of = |name, what, need, answer| Feature {
+    let mut all = base();
+    all.extend(host());
+    all.extend(bypass());
+    all
+}
+
+const fn feature(name: &'static str, what: &'static str, need: Need, answer: Result<bool, String>) -> Feature {
+    Feature {
         name,
         what,
         need,
         answer,
-    };
-    vec![
-        of(
-            "tc",
-            "BPF programs at tc",
-            Need::Always,
-            program(ProgramType::SchedClassifier),
-        ),
-        of(
-            "tcx",
-            "links at tc (TCX)",
-            Need::Sometimes("clsact filters are used instead"),
-            tcx(),
-        ),
-        of(
+    }
+}
+
+fn base() -> [Feature; 5] {
+    let tc = program(ProgramType::SchedClassifier);
+    let clock = helper(BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+    let clsact = Need::Sometimes("clsact filters are used instead");
+    [
+        feature("tc", "BPF programs at tc", Need::Always, tc),
+        feature("tcx", "links at tc (TCX)", clsact, tcx()),
+        feature(
             "maps-of-maps",
             "images, by maps in a map",
             Need::Always,
             map(MapType::ArrayOfMaps),
         ),
-        of(
+        feature(
             "per-cpu-maps",
             "counters of each CPU",
             Need::Always,
             map(MapType::PerCpuArray),
         ),
-        of(
-            "clock",
-            "a coarse clock for programs",
-            Need::Always,
-            helper(BpfHelper::BPF_FUNC_ktime_get_coarse_ns),
-        ),
-        of(
+        feature("clock", "a coarse clock for programs", Need::Always, clock),
+    ]
+}
+
+/// For clients and backends on the host itself.
+fn host() -> [Feature; 2] {
+    let no_clients = Need::Sometimes("requests made on the host itself are not switched");
+    let no_backends = Need::Sometimes("processes that listen on a loopback address cannot be backends");
+    let connect = program(ProgramType::CgroupSockAddr);
+    let assign = helper(BpfHelper::BPF_FUNC_sk_assign);
+    [
+        feature(
             "cgroup-connect",
             "programs at connect() and sendmsg()",
-            Need::Sometimes("requests made on the host itself are not switched"),
-            program(ProgramType::CgroupSockAddr),
+            no_clients,
+            connect,
         ),
-        of(
+        feature(
             "sk-assign",
             "handing a packet to a listening socket",
-            Need::Sometimes("processes that listen on a loopback address cannot be backends"),
-            helper(BpfHelper::BPF_FUNC_sk_assign),
+            no_backends,
+            assign,
         ),
+    ]
+}
+
+fn bypass() -> [Feature; 4] {
+    let of = |name, what, id| feature(name, what, Need::Sometimes(STACK_ONLY), helper(id));
+    [
         of(
             "redirect-peer",
             "the bypass into a backend's namespace",
-            stack_only,
-            helper(BpfHelper::BPF_FUNC_redirect_peer),
+            BpfHelper::BPF_FUNC_redirect_peer,
         ),
         of(
             "redirect-neigh",
             "the bypass back to the client",
-            stack_only,
-            helper(BpfHelper::BPF_FUNC_redirect_neigh),
+            BpfHelper::BPF_FUNC_redirect_neigh,
         ),
         of(
             "fib-lookup",
             "the bypass's way by the routes",
-            stack_only,
-            helper(BpfHelper::BPF_FUNC_fib_lookup),
+            BpfHelper::BPF_FUNC_fib_lookup,
         ),
         of(
             "check-mtu",
             "the bypass's look at packet sizes",
-            stack_only,
-            helper(BpfHelper::BPF_FUNC_check_mtu),
+            BpfHelper::BPF_FUNC_check_mtu,
         ),
     ]
 }
