@@ -37,7 +37,7 @@ const STACK_ONLY: &str = "packets take the stack, never the bypass";
 /// Asks the kernel for each.
 #[must_use]
 pub fn features() -> Vec<Feature> {
-    let mut all = base();
+    let mut all = base().to_vec();
     all.extend(host());
     all.extend(bypass());
     all
