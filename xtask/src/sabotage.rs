@@ -17,6 +17,11 @@ use crate::setup::{self, Scope};
 use crate::suites;
 use crate::tree;
 
+/// What one patch takes, with its build.
+const PATCH_TIME: Duration = Duration::from_secs(20);
+/// How far one commit's run begins after the last one's.
+const PATCHES_A_TURN: usize = 7;
+
 /// All patches, for a person.
 const BUDGET: Duration = Duration::from_secs(2 * 3600);
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -33,21 +38,44 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Scope::All)?;
     root::require("Sabotage")?;
-    every_patch(&Repo::find()?, &args.names, BUDGET)
+    run_patches(&Repo::find()?, &args.names, BUDGET, Late::Fails)
+}
+
+/// What a patch that no time was left for is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Not caught.
+    Fails,
+    /// For another run: where each begins differs from commit to commit, so that all have their turn.
+    Waits,
+}
+
+/// Runs as many of all patches as `budget` allows, another part of them at each commit.
+pub fn in_turn(repo: &Repo, budget: Duration) -> Result<()> {
+    run_patches(repo, &[], budget, Late::Waits)
 }
 
 /// Runs the named patches, or all, within `budget`, and prints a table.
-pub fn every_patch(repo: &Repo, names: &[String], budget: Duration) -> Result<()> {
+fn run_patches(repo: &Repo, names: &[String], budget: Duration, late: Late) -> Result<()> {
     let mut patches = patch::load(&repo.root.join("tests/sabotage"), names)?;
     if patches.is_empty() {
         bail!("tests/sabotage has no patch");
     }
     // Patches of one suite one after the other: less to build again.
     patches.sort_by(|a, b| (&a.header.suite, &a.name).cmp(&(&b.header.suite, &b.name)));
+    if late == Late::Waits {
+        let turn = turn(repo, patches.len())?;
+        patches.rotate_left(turn);
+        patches.truncate(budget_in_patches(budget).max(1));
+    }
     let workshop = Workshop::open(repo, Instant::now() + budget)?;
     workshop.check_unpatched(&patches)?;
     let mut rows = Vec::new();
     for (index, patch) in patches.iter().enumerate() {
+        if late == Late::Waits && index > 0 && workshop.left() < PATCH_TIME * 2 {
+            println!("{} patches wait for another run: the time is up", patches.len() - index);
+            break;
+        }
         println!("[{}/{}] {}: {}", index + 1, patches.len(), patch.name, patch.header.why);
         let started = Instant::now();
         let result = workshop.try_patch(patch);
@@ -60,6 +88,18 @@ pub fn every_patch(repo: &Repo, names: &[String], budget: Duration) -> Result<()
     }
     tree::sync(&workshop.source, &workshop.tree)?;
     report(&rows)
+}
+
+/// Where this commit's run begins.
+fn turn(repo: &Repo, patches: usize) -> Result<usize> {
+    let count = Invocation::new("git", &repo.root).args(["rev-list", "--count", "HEAD"]);
+    let commits: usize = count.output()?.trim().parse().context("git counts commits")?;
+    Ok(commits * PATCHES_A_TURN % patches)
+}
+
+/// Suites that are never reached need not be built.
+fn budget_in_patches(budget: Duration) -> usize {
+    usize::try_from(budget.as_secs() / PATCH_TIME.as_secs()).unwrap_or(usize::MAX)
 }
 
 fn report(rows: &[(String, Duration, &Patch)]) -> Result<()> {
@@ -229,8 +269,12 @@ impl Workshop {
         ["output", "errors"].map(|kind| self.logs.join(format!("{name}.{kind}")))
     }
 
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     fn limit(&self, most: Duration) -> Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.left();
         if left.is_zero() {
             bail!("no time was left");
         }
