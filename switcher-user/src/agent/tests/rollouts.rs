@@ -114,6 +114,11 @@ async fn a_step_waits_for_its_flows_and_rolls_back_without() {
     };
     agent.kernel.state().counters.insert(V2, counters(10));
     observing(&mut progress, 2).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(
+        matches!(*progress.borrow(), Progress::Observing { step: 2, .. }),
+        "flows of step 1 are none of step 2"
+    );
     agent.kernel.state().counters.insert(V2, counters(20));
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
 }
