@@ -67,7 +67,7 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("split web v1=1001", 2),
         ("split web v1=0 v2=0", 2),
         ("set put web v3 --backend nohost", 2),
-        ("set put web v3 --backend 127.0.0.1:80", 2),
+        ("set put web v3 --backend 127.0.0.1:80", 1),
         ("alias put other --listen 198.51.100.10:80/tcp", 2),
         ("alias put other --listen 198.51.100.10:81", 2),
         ("alias put other --listen 198.51.100.10:81/sctp", 2),
