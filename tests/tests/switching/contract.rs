@@ -74,7 +74,7 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("upgrade web --to v2 --steps 5,50", 2),
         ("upgrade web --to v2 --fail-on http_500>1%", 2),
         ("upgrade web --to v2 --fail-on failed>10ms", 2),
-        ("hold web", 2),
+        ("hold nosuch", 1),
         ("apply -f /nonexistent.yaml", 2),
     ] {
         let outcome = ground.cli(line);
