@@ -84,7 +84,7 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     if let Some(found) = &found
         && found.is_reply
     {
-        return if found.identity.path == PATH_BYPASS && is_from_backend(packet, found) {
+        return if P::CAN_BYPASS && found.identity.path == PATH_BYPASS && is_from_backend(packet, found) {
             reply(packet, tables, &parsed, found)
         } else {
             Verdict::pass(Reason::OtherHook)
@@ -94,6 +94,7 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         count_syn_again(tables, &parsed, found);
     }
     if let Some(found) = &found
+        && P::CAN_BYPASS
         && socket::concerns(&parsed, found)
     {
         return TO_SOCKET_PROGRAM;
@@ -188,7 +189,13 @@ fn opening<P: Packet, T: Tables>(
     let clock = || ticks(tables.coarse_now_ns());
     let choice = alias.and_then(|alias| choose::choose(&image, header.epoch, alias, &parsed.key, again, clock));
     Some(match choice {
-        Ok(choice) if choice.backend.path == PATH_SOCKET => TO_SOCKET_PROGRAM,
+        Ok(choice) if choice.backend.path == PATH_SOCKET => {
+            if P::CAN_BYPASS {
+                TO_SOCKET_PROGRAM
+            } else {
+                Verdict::drop(Reason::SocketFailed)
+            }
+        }
         Ok(choice) => open(packet, tables, parsed, &choice, again),
         Err(reason) => Verdict::pass(reason),
     })
@@ -233,7 +240,7 @@ fn open<P: Packet, T: Tables>(
     let backend = choice.backend;
     // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
     let is_fresh = now_ns < tables.fresh_until_ns();
-    let bypass = backend.path == PATH_BYPASS && (is_fresh || packet.fits(backend.ifindex));
+    let bypass = P::CAN_BYPASS && backend.path == PATH_BYPASS && (is_fresh || packet.fits(backend.ifindex));
     let path = if bypass { PATH_BYPASS } else { PATH_STACK };
     let mut identity = identity(parsed, choice, path, parsed.key.source_port);
     match begin(packet, tables, parsed, &mut identity, backend.ifindex, again, now_ns) {
@@ -248,7 +255,7 @@ fn open<P: Packet, T: Tables>(
                         parsed,
                         &found.identity,
                         ifindex,
-                        forward_reason(&found.identity),
+                        forward_reason::<P>(&found.identity),
                     )
                 }
                 _ => Verdict::drop(Reason::DuplicateSyn),
@@ -326,7 +333,7 @@ fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, fo
     account_client(packet, tables, parsed, found);
     let identity = &found.identity;
     let ifindex = found.record.backend.ifindex.load(Relaxed);
-    send_to_backend(packet, parsed, identity, ifindex, forward_reason(identity))
+    send_to_backend(packet, parsed, identity, ifindex, forward_reason::<P>(identity))
 }
 
 /// A client's packet of a flow: what it says of the connection, counted.
@@ -356,8 +363,8 @@ pub(crate) fn account_client<P: Packet, T: Tables>(packet: &P, tables: &T, parse
 }
 
 #[inline(always)]
-const fn forward_reason(identity: &FlowIdentity) -> Reason {
-    if identity.path == PATH_BYPASS {
+const fn forward_reason<P: Packet>(identity: &FlowIdentity) -> Reason {
+    if P::CAN_BYPASS && identity.path == PATH_BYPASS {
         Reason::ForwardBypass
     } else {
         Reason::ForwardStack
@@ -372,10 +379,14 @@ fn send_to_backend<P: Packet>(
     backend_ifindex: u32,
     reason: Reason,
 ) -> Verdict {
+    // The host's TCP knows the connection by itself; only its beginning needs a hand.
+    if !P::CAN_BYPASS && identity.path == PATH_SOCKET {
+        return Verdict::pass(Reason::ForwardSocket);
+    }
     if rewrite::to_backend(packet, parsed, identity).is_err() {
         return Verdict::drop(Reason::RewriteFailed);
     }
-    if identity.path != PATH_BYPASS {
+    if !P::CAN_BYPASS || identity.path != PATH_BYPASS {
         return Verdict::pass(reason);
     }
     past_the_stack(
@@ -499,7 +510,7 @@ fn icmp_ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T, error: &IcmpEr
     if found.identity.path == PATH_SOCKET {
         return Verdict::pass(Reason::ForwardSocket);
     }
-    let is_bypass = found.identity.path == PATH_BYPASS;
+    let is_bypass = P::CAN_BYPASS && found.identity.path == PATH_BYPASS;
     if found.is_reply {
         if !is_bypass {
             return Verdict::pass(Reason::OtherHook);

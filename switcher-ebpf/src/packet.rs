@@ -13,6 +13,10 @@ pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// A packet under a hook. Offsets count from its first byte, link layer included.
 pub trait Packet {
+    /// True where the hook can redirect past the stack, both ways, and hand packets to sockets. Else every new flow takes the
+    /// stack, and what is on the bypass path goes by the stack from here on.
+    const CAN_BYPASS: bool;
+
     /// The EtherType, in host byte order.
     fn ethertype(&self) -> u16;
     /// True when the link layer's destination is this host: not another machine, and not many.
@@ -96,6 +100,17 @@ pub enum Covers {
 pub struct TransportSum {
     /// Where it is.
     pub offset: u32,
+    /// Where the bytes that it covers begin.
+    pub segment: u32,
+    /// The IP protocol that it is of.
+    pub protocol: u8,
+}
+
+impl TransportSum {
     /// In UDP (RFC 768) a sum of 0 says that there is none, so one that comes out as 0 is written as 0xffff.
-    pub zero_means_none: bool,
+    #[must_use]
+    #[inline(always)]
+    pub const fn zero_means_none(&self) -> bool {
+        self.protocol == crate::parse::PROTOCOL_UDP
+    }
 }

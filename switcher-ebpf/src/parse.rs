@@ -8,8 +8,10 @@ use crate::reason::Reason;
 pub const PROTOCOL_TCP: u8 = 6;
 /// UDP's number.
 pub const PROTOCOL_UDP: u8 = 17;
-const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_ICMPV6: u8 = 58;
+/// ICMP's number.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// ICMPv6's number.
+pub const PROTOCOL_ICMPV6: u8 = 58;
 const TCP_FIN: u8 = 0x01;
 const TCP_SYN: u8 = 0x02;
 const TCP_RST: u8 = 0x04;

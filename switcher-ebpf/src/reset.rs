@@ -71,7 +71,8 @@ fn numbers<P: Packet>(packet: &mut P, l4: u32, sequence: u32, acknowledged: u32,
     packet.store(l4 + OFFSET_AND_FLAGS, &[offset, flags])?;
     let sum = TransportSum {
         offset: l4 + rewrite::TCP_SUM,
-        zero_means_none: false,
+        segment: l4,
+        protocol: crate::parse::PROTOCOL_TCP,
     };
     packet.add_to_transport_sum(sum, difference.folded(), Covers::Segment)
 }

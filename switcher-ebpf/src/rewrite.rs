@@ -2,7 +2,7 @@
 
 use crate::abi::{Address, FlowIdentity, PATH_SOCKET};
 use crate::packet::{Covers, Packet, PacketError, TransportSum};
-use crate::parse::{IcmpError, Layout, Parsed, Transport};
+use crate::parse::{IcmpError, Layout, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, Parsed, Transport};
 
 const IPV4_TTL: u32 = 8;
 const IPV4_SUM: u32 = 10;
@@ -137,11 +137,13 @@ const fn transport_sum(parsed: &Parsed) -> Option<TransportSum> {
     match parsed.transport {
         Transport::Tcp(_) => Some(TransportSum {
             offset: parsed.layout.l4 + TCP_SUM,
-            zero_means_none: false,
+            segment: parsed.layout.l4,
+            protocol: PROTOCOL_TCP,
         }),
         Transport::Udp { has_sum: true } => Some(TransportSum {
             offset: parsed.layout.l4 + UDP_SUM,
-            zero_means_none: true,
+            segment: parsed.layout.l4,
+            protocol: PROTOCOL_UDP,
         }),
         Transport::Udp { has_sum: false } => None,
     }
@@ -220,7 +222,12 @@ const ICMP_SUM: u32 = 2;
 const fn icmp_sum(error: &IcmpError) -> TransportSum {
     TransportSum {
         offset: error.layout.l4 + ICMP_SUM,
-        zero_means_none: false,
+        segment: error.layout.l4,
+        protocol: if error.layout.is_v4 {
+            PROTOCOL_ICMP
+        } else {
+            PROTOCOL_ICMPV6
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod counters;
+mod device;
 mod flow;
 mod image;
 mod traffic;
@@ -9,6 +10,7 @@ mod word;
 
 pub use address::Address;
 pub use counters::{HISTOGRAM_BUCKETS, Histogram, SetCounters, SetLatencies, VERDICTS_MAX, add};
+pub use device::XdpDevice;
 pub use flow::{
     FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PATH_STACK,
     SharedIdentity, State, StateWord,
@@ -52,6 +54,8 @@ pub const CONVERSATIONS_MAX: u32 = 8;
 /// Source ports that are tried when two flows would look the same to one backend.
 pub const SOURCE_PORT_TRIES_MAX: u16 = 8;
 
+/// Most interfaces with the XDP hook.
+pub const XDP_DEVICES_MAX: u32 = 256;
 /// Words of the liveness map, written by the agent while it runs.
 pub const LIVENESS_WORDS: u32 = 8;
 /// Until when the interface indexes of the image are right; nanoseconds of CLOCK_MONOTONIC.

@@ -3,7 +3,9 @@
 use std::vec::Vec;
 
 use crate::abi::{Address, FlowKey};
+use crate::deferred::Sums;
 use crate::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
+use crate::sum;
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -45,19 +47,28 @@ impl MemoryPacket {
 
     fn add_to_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {
         let old: [u8; 2] = self.load(offset).ok_or(PacketError)?;
-        let sum = u64::from(!u16::from_ne_bytes(old)) + u64::from(difference);
-        self.store(offset, &(!fold(sum)).to_ne_bytes())
+        self.store(
+            offset,
+            &sum::updated(u16::from_ne_bytes(old), difference.into()).to_ne_bytes(),
+        )
     }
 }
 
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+impl Sums for MemoryPacket {
+    fn sum(&self, offset: u32, len: u32) -> Option<u32> {
+        let words = self.slice(offset, len as usize)?.chunks(2);
+        let word = |bytes: &[u8]| u64::from(u16::from_ne_bytes([bytes[0], bytes.get(1).copied().unwrap_or(0)]));
+        Some(sum::fold(words.map(word).sum()).into())
     }
-    sum as u16
+
+    fn sum_words(&self, offset: u32, len: u32) -> Option<u32> {
+        self.sum(offset, len)
+    }
 }
 
 impl Packet for MemoryPacket {
+    const CAN_BYPASS: bool = true;
+
     fn ethertype(&self) -> u16 {
         self.load::<2>(12).map_or(0, u16::from_be_bytes)
     }
@@ -125,7 +136,7 @@ impl Packet for MemoryPacket {
 
     fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, _: Covers) -> Result<(), PacketError> {
         self.add_to_sum(sum.offset, difference)?;
-        if sum.zero_means_none && self.load(sum.offset) == Some([0, 0]) {
+        if sum.zero_means_none() && self.load(sum.offset) == Some([0, 0]) {
             self.store(sum.offset, &[0xff, 0xff])?;
         }
         Ok(())

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::AgentError;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ErrorCode};
@@ -74,10 +73,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         next.check()?;
         let (backends, touched) = (next.backend_addresses(), Touched::between(&self.desired, next));
         let observed = self.observed_for(&backends, look).await?;
-        match next.resolve(&observed, &touched) {
+        match next.resolve(&self.with_hooks(&observed), &touched) {
             Ok(resolved) => Ok(resolved),
             // What was not there a second ago may be there now.
-            Err(_) if look == Look::Recent => Ok(next.resolve(&*self.observe(&backends).await?, &touched)?),
+            Err(_) if look == Look::Recent => {
+                let observed = self.observe(&backends).await?;
+                Ok(next.resolve(&self.with_hooks(&observed), &touched)?)
+            }
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -181,22 +183,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         Ok(())
     }
 
-    pub(super) async fn attach_edges(&mut self, observed: &Observed) -> Result<(), AgentError> {
-        for name in self.edges.clone() {
-            if let Some(interface) = observed.interfaces.iter().find(|interface| interface.name == name) {
-                self.attach(&name, interface.ifindex, Role::Edge).await?;
-            }
-        }
-        self.attached.retain(|(ifindex, name, _)| {
-            observed
-                .interfaces
-                .iter()
-                .any(|interface| interface.ifindex == *ifindex && interface.name == *name)
-        });
-        Ok(())
-    }
-
-    async fn attach(&mut self, name: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
+    pub(super) async fn attach(&mut self, name: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
         let key = (ifindex, name.to_owned(), role);
         if self.attached.contains(&key) {
             return Ok(());

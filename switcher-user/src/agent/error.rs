@@ -129,6 +129,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::TooManyBackends { .. } => ErrorCode::Invalid,
         Refusal::NoBypass { .. }
         | Refusal::NoSocket { .. }
+        | Refusal::NoXdp { .. }
         | Refusal::NobodyHasShare { .. }
         | Refusal::FromHasNoShare { .. }
         | Refusal::NoPrevious { .. }

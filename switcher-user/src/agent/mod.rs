@@ -10,6 +10,7 @@ mod error;
 mod failures;
 mod flows;
 mod hold;
+mod hooks;
 mod listing;
 mod owner;
 mod pins;

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::disk::Disk;
 use super::drain::Sight;
+use super::hooks::{Edge, Edges};
 use super::port::{Host, Kernel, Shared};
 use super::running::Running;
 use super::wall::WallClock;
@@ -49,8 +50,10 @@ pub(super) struct Owner<K, H> {
     pub(super) resolved: Arc<Resolved>,
     /// What was last seen of the host, and when.
     pub(super) observed: Option<(Arc<Observed>, Instant)>,
-    /// Names of the interfaces where clients come in.
-    pub(super) edges: Vec<String>,
+    /// Where clients come in.
+    pub(super) edges: Edges,
+    /// The hooks of these interfaces, by name.
+    pub(super) hooks: BTreeMap<String, Edge>,
     /// What this agent attached to: a name alone would miss an interface that was made anew.
     pub(super) attached: HashSet<(u32, String, Role)>,
     /// Epoch of the image that the kernel reads; no larger one was ever used.
@@ -105,7 +108,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) fn summary(&self) -> String {
         format!(
             "interfaces {}, {} alias(es), epoch {}",
-            self.edges.join(" "),
+            self.edges.names.join(" "),
             self.desired.aliases.len(),
             self.epoch
         )

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::image::ImagePlan;
-use crate::kernel::{Datapath, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters};
+use crate::kernel::{
+    Attached, Datapath, Device, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
+};
 use crate::net::{Interface, NetError, Observed, Observer};
 
 /// The data path; see [`Datapath`] for what each means.
@@ -16,7 +18,8 @@ use crate::net::{Interface, NetError, Observed, Observer};
 pub trait Kernel: Send + Sized + 'static {
     fn epoch(&self) -> Result<u64, KernelError>;
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError>;
-    fn attached(&self) -> Vec<(String, Role)>;
+    fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError>;
+    fn attached(&self) -> Vec<Attached>;
     fn local(&self) -> LocalClients;
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError>;
     fn refresh(&self, valid_for: Duration) -> Result<(), KernelError>;
@@ -45,7 +48,10 @@ impl Kernel for PinnedDatapath {
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
         self.datapath.attach(interface, ifindex, role)
     }
-    fn attached(&self) -> Vec<(String, Role)> {
+    fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError> {
+        self.datapath.attach_xdp(device)
+    }
+    fn attached(&self) -> Vec<Attached> {
         self.datapath.attached()
     }
     fn local(&self) -> LocalClients {

@@ -15,6 +15,7 @@ use super::port::PinnedDatapath;
 use crate::api::Server;
 use crate::kernel::{CgroupChoice, Datapath, DatapathConfig, HookMode, LocalClients};
 use crate::metrics::MetricsServer;
+use crate::model::HookPolicy;
 use crate::net::Observer;
 use crate::store::Store;
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub metrics_listen: Option<SocketAddr>,
     /// Whose processes are local clients.
     pub cgroup: CgroupChoice,
+    /// The hook that these get.
+    pub hook: HookPolicy,
 }
 
 /// Runs until SIGTERM, SIGINT or `detach`. The data path stays, except after `detach`.
@@ -65,7 +68,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         datapath,
         bpffs: options.bpffs.clone(),
     };
-    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces).await?;
+    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces, options.hook).await?;
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (stop_serving, serve_until) = oneshot::channel();

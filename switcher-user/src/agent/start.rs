@@ -1,15 +1,17 @@
 //! The start: take up what was wanted, on top of what an earlier agent left in the kernel.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
 use super::AgentError;
 use super::disk::Disk;
+use super::hooks::Edges;
 use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
 use super::wall::{self, WallClock};
+use crate::model::HookPolicy;
 use crate::net::Observed;
 use crate::plan::{Desired, Resolved, Touched};
 use crate::store::Store;
@@ -22,13 +24,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         store: Store,
         mut desired: Desired,
         interfaces: &[String],
+        hook: HookPolicy,
     ) -> Result<Self, AgentError> {
         let served = kernel.epoch()?;
         if let (1.., Some(path)) = (served, store.missing_desired()) {
             let path = path.to_owned();
             return Err(AgentError::StateGone { epoch: served, path });
         }
-        let edges = edges(&host, interfaces).await?;
+        let edges = Edges {
+            names: edges(&host, interfaces).await?,
+            hook,
+        };
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
         desired.forget_holds(kernel.now_ns());
@@ -42,6 +48,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             resolved: Arc::new(Resolved::default()),
             observed: None,
             edges,
+            hooks: BTreeMap::new(),
             attached: HashSet::new(),
             epoch,
             last_flip: None,
@@ -55,7 +62,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         owner.check_edges(&observed)?;
         owner.attach_edges(&observed).await?;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
-        let mut resolved = owner.desired.resolve(&observed, &Touched::default())?;
+        let mut resolved = owner
+            .desired
+            .resolve(&owner.with_hooks(&observed), &Touched::default())?;
         owner.attach_backends(&mut resolved, None).await?;
         resolved.image.epoch = owner.epoch + 1;
         owner.flip(resolved).await?;
@@ -65,7 +74,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     fn check_edges(&self, observed: &Observed) -> Result<(), AgentError> {
-        for name in &self.edges {
+        for name in &self.edges.names {
             if !observed.interfaces.iter().any(|interface| interface.name == *name) {
                 let known: Vec<&str> = observed
                     .interfaces

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::failures::failures;
 use super::flows::{Census, census, to_figures};
+use super::hooks::Edge;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::wall::WallClock;
@@ -15,7 +16,7 @@ use crate::api::{
     Reply, SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
-use crate::kernel::{KernelError, LocalClients, Role};
+use crate::kernel::{Attached, KernelError, LocalClients, Role};
 use crate::model::{AliasName, FailedFlow, FlipTime, SetFigures, SetName};
 use crate::net::Observed;
 use crate::plan::{Alias, BackendChoice, Desired, HASH_SPACE, Resolved};
@@ -26,6 +27,7 @@ struct Known {
     resolved: Arc<Resolved>,
     observed: Option<Arc<Observed>>,
     running: BTreeMap<AliasName, String>,
+    hooks: BTreeMap<String, Edge>,
     only: Option<AliasName>,
     epoch: u64,
     last_flip: Option<FlipTime>,
@@ -41,7 +43,7 @@ struct Seen {
     census: Census,
     figures: BTreeMap<u32, SetFigures>,
     reasons: Vec<ReasonStatus>,
-    attached: Vec<AttachedStatus>,
+    attached: Vec<Attached>,
     local: LocalStatus,
     capacity: u64,
     now_ns: u64,
@@ -72,6 +74,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             resolved: Arc::clone(&self.resolved),
             observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
             running: running.collect(),
+            hooks: self.hooks.clone(),
             only,
             epoch: self.epoch,
             last_flip: self.last_flip.clone(),
@@ -100,11 +103,6 @@ pub(super) fn busy(what: &str) -> ApiError {
 fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
     let figures = kernel.set_counters(ids)?.into_iter().map(to_figures);
     let reasons = kernel.reasons()?.into_iter();
-    let attached = kernel.attached().into_iter();
-    let role = |role| match role {
-        Role::Edge => "edge",
-        Role::Backend => "backend",
-    };
     Ok(Seen {
         census: census(kernel)?,
         figures: ids.iter().copied().zip(figures).collect(),
@@ -114,12 +112,7 @@ fn look(kernel: &impl Kernel, ids: &[u32]) -> Result<Seen, KernelError> {
                 packets: one.packets,
             })
             .collect(),
-        attached: attached
-            .map(|(interface, of)| AttachedStatus {
-                interface,
-                role: role(of).to_owned(),
-            })
-            .collect(),
+        attached: kernel.attached(),
         local: local_status(kernel.local()),
         capacity: kernel.flow_capacity(),
         now_ns: kernel.now_ns(),
@@ -151,7 +144,7 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         epoch: known.epoch,
         last_flip: known.last_flip.clone(),
         clock: known.wall.read(),
-        attached: seen.attached.clone(),
+        attached: seen.attached.iter().map(|one| attached(known, one)).collect(),
         local: seen.local.clone(),
         firewall: known
             .observed
@@ -165,6 +158,22 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
             .map(|(name, alias)| alias_status(known, seen, name, alias))
             .collect(),
         reasons: seen.reasons.clone(),
+    }
+}
+
+fn attached(known: &Known, one: &Attached) -> AttachedStatus {
+    let (role, why) = match one.role {
+        Role::Edge => {
+            let edge = known.hooks.get(&one.interface);
+            ("edge", edge.map(|edge| edge.choice.why.clone()).unwrap_or_default())
+        }
+        Role::Backend => ("backend", "replies of the bypass path".to_owned()),
+    };
+    AttachedStatus {
+        interface: one.interface.clone(),
+        role: role.to_owned(),
+        hook: one.hook.text().to_owned(),
+        why,
     }
 }
 

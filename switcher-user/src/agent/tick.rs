@@ -16,7 +16,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     async fn follow_host(&mut self) -> Result<(), AgentError> {
         let observed = self.observe(&self.desired.backend_addresses()).await?;
         self.attach_edges(&observed).await?;
-        let mut resolved = self.desired.resolve(&observed, &Touched::default())?;
+        let mut resolved = self.desired.resolve(&self.with_hooks(&observed), &Touched::default())?;
         resolved.image.epoch = self.epoch;
         if resolved != *self.resolved {
             self.attach_backends(&mut resolved, None).await?;

@@ -71,6 +71,10 @@ pub struct AttachedStatus {
     pub interface: String,
     /// `edge` or `backend`.
     pub role: String,
+    /// Where what comes in is met: `tc` or `xdp`.
+    pub hook: String,
+    /// Why there.
+    pub why: String,
 }
 
 /// Whether requests made on this host are switched.

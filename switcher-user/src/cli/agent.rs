@@ -10,6 +10,7 @@ use super::End;
 use crate::agent::{self, Options};
 use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
 use crate::kernel::CgroupChoice;
+use crate::model::HookPolicy;
 
 /// Where the data path is pinned unless told otherwise.
 pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
@@ -40,6 +41,9 @@ pub(super) struct Args {
     /// The cgroup whose processes are local clients; `none`: nobody's [default: the root of the mounted cgroup2].
     #[arg(long, value_name = "DIR|none", value_parser = cgroup_choice)]
     cgroup: Option<CgroupChoice>,
+    /// Where packets of clients are met: auto (native XDP where a hardware driver has it, else tc), tc, xdp.
+    #[arg(long, value_name = "HOOK", default_value = "auto")]
+    hook: HookPolicy,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -71,6 +75,7 @@ pub(super) fn run(args: Args) -> End {
         interfaces: args.interfaces,
         metrics_listen: args.metrics_listen,
         cgroup: args.cgroup.unwrap_or_default(),
+        hook: args.hook,
     };
     let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()

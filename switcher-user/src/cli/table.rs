@@ -46,25 +46,21 @@ pub(super) fn receipts_table(document: &ReceiptsDocument) -> String {
 /// Everything, for people.
 pub(super) fn status_table(status: &StatusDocument) -> String {
     let mut table = String::new();
-    let attached: Vec<String> = status
-        .attached
-        .iter()
-        .map(|one| format!("{} ({})", one.interface, one.role))
-        .collect();
     let _ = writeln!(
         table,
         "agent        {} (pid {}), epoch {}",
         status.version, status.pid, status.epoch
     );
-    let _ = writeln!(
-        table,
-        "attached     {}",
-        if attached.is_empty() {
-            "nothing".to_owned()
-        } else {
-            attached.join(", ")
-        }
-    );
+    if status.attached.is_empty() {
+        let _ = writeln!(table, "attached     nothing");
+    }
+    for one in &status.attached {
+        let _ = writeln!(
+            table,
+            "attached     {} ({}): {}, {}",
+            one.interface, one.role, one.hook, one.why
+        );
+    }
     let _ = writeln!(table, "local        {}", local_line(&status.local));
     let flows = &status.flow_table.flows;
     let _ = writeln!(

@@ -23,7 +23,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 #[test]
 fn the_contracts_lines_are_taken() {
     let lines = [
-        "agent --state-dir /a --bpffs /b --socket /c --interface eth0 --interface eth1",
+        "agent --state-dir /a --bpffs /b --socket /c --interface eth0 --interface eth1 --hook xdp",
         "agent --metrics-listen 127.0.0.1:9740",
         "agent --metrics-listen [::1]:0",
         "apply -f - --dry-run --prune --timeout 10s",
@@ -66,7 +66,7 @@ fn what_is_wrong_or_comes_later_is_refused_with_exit_2() {
         ("upgrade --to v2", "ALIAS"),
         ("upgrade web", "--to"),
         ("upgrade web --to v2 --drain-timeout soon", "30s"),
-        ("agent --hook tc", "--hook"),
+        ("agent --hook generic", "auto, tc or xdp"),
         ("agent --metrics-listen 127.0.0.1", "127.0.0.1:9740"),
         ("agent --metrics-listen localhost:9740", "127.0.0.1:9740"),
         ("hold", "ALIAS"),

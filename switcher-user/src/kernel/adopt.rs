@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapInfo};
 use aya::programs::{
-    CgroupSock, CgroupSockAddr, CgroupSockAttachType, Program, ProgramError, ProgramInfo, SchedClassifier, SockOps,
+    CgroupSock, CgroupSockAddr, CgroupSockAttachType, Program, ProgramError, ProgramInfo, SchedClassifier, SockOps, Xdp,
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_prog_type;
+use aya_obj::programs::XdpAttachType;
 
 use super::build::{self, Build, Settings};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, foreign, step};
-use super::pin::{self, Kind, Pin};
-use super::{cgroup, hooks};
+use super::pin::{self, Kind, LinkPlan, Pin};
+use super::{cgroup, hooks, xdp};
 
 /// What an agent found in the kernel when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ struct Held {
 fn verify_links(root: &Path, programs: &BTreeMap<u32, String>) -> Result<Vec<Held>, KernelError> {
     let mut held = Vec::new();
     for pin in list(&root.join("links"))? {
-        let Some(plan) = hooks::plan_of_pin(&pin.name()).or_else(|| cgroup::plan_of_pin(&pin.name())) else {
+        let Some(plan) = plan_of_pin(&pin.name()) else {
             return Err(foreign(&pin.path, "no agent gives this name".to_owned()));
         };
         if pin.kind != Kind::Link {
@@ -196,6 +197,12 @@ fn verify_links(root: &Path, programs: &BTreeMap<u32, String>) -> Result<Vec<Hel
         });
     }
     Ok(held)
+}
+
+fn plan_of_pin(name: &str) -> Option<LinkPlan> {
+    hooks::plan_of_pin(name)
+        .or_else(|| xdp::plan_of_pin(name))
+        .or_else(|| cgroup::plan_of_pin(name))
 }
 
 fn list(folder: &Path) -> Result<Vec<Pin>, KernelError> {
@@ -238,6 +245,7 @@ pub(super) fn ready(ebpf: &mut Ebpf, root: &Path, name: &str) -> Result<bool, Ke
 fn adopt(program: &mut Program, name: &str, pin: &Path) -> Result<(), ProgramError> {
     *program = match program {
         Program::SchedClassifier(_) => Program::SchedClassifier(SchedClassifier::from_pin(pin)?),
+        Program::Xdp(_) => Program::Xdp(Xdp::from_pin(pin, XdpAttachType::Interface)?),
         Program::SockOps(_) => Program::SockOps(SockOps::from_pin(pin)?),
         Program::CgroupSock(_) => Program::CgroupSock(CgroupSock::from_pin(pin, CgroupSockAttachType::SockRelease)?),
         Program::CgroupSockAddr(_) => {
@@ -252,6 +260,7 @@ fn adopt(program: &mut Program, name: &str, pin: &Path) -> Result<(), ProgramErr
 fn load(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),

@@ -26,13 +26,14 @@ use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCount, SetCounters};
-use super::hooks::{self, Direction, HookMode, Hooks, Place, Role};
+use super::hooks::{self, Attached, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
+use super::xdp::{self, Device};
 use super::{bpffs, clock, image_map, netns};
 use crate::image::{self, ImagePlan};
-use crate::model::Failure;
+use crate::model::{Failure, Hook};
 
-const MAPS: [&str; 10] = [
+const MAPS: [&str; 13] = [
     "PROGRAMS",
     "IMAGE",
     "FLOW_INDEX",
@@ -43,6 +44,9 @@ const MAPS: [&str; 10] = [
     "SET_COUNTERS",
     "SET_LATENCIES",
     "VERDICTS",
+    "XDP_DEVICES",
+    "XDP_SCRATCH",
+    "XDP_PENDING",
 ];
 
 /// The programs that every agent has ready.
@@ -156,7 +160,7 @@ impl Datapath {
     /// # Errors
     /// When the interface is gone or the kernel refuses.
     pub fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError> {
-        if self.hooks.has(interface, ifindex, role) {
+        if self.hooks.has(interface, ifindex, role, Hook::Tc) {
             return Ok(());
         }
         let directions: &[Direction] = match role {
@@ -165,7 +169,7 @@ impl Datapath {
         };
         for direction in directions {
             // An edge has the ingress program already: once is enough, twice would count twice.
-            if *direction == Direction::Ingress && self.has_ingress(interface, ifindex) {
+            if *direction == Direction::Ingress && self.has_ingress(interface, ifindex, role) {
                 continue;
             }
             let program = classifier(&mut self.ebpf, direction.program())?;
@@ -176,19 +180,47 @@ impl Datapath {
             };
             hooks::attach(program, &place, &self.root, self.mode)?;
         }
-        self.hooks.note(interface, ifindex, role);
+        if role == Role::Edge {
+            // Only now: at no moment is there no program.
+            xdp::detach(&mut self.ebpf, ifindex, &self.root)?;
+        }
+        self.hooks.note(interface, ifindex, role, Hook::Tc);
         Ok(())
     }
 
-    fn has_ingress(&self, interface: &str, ifindex: u32) -> bool {
-        [Role::Edge, Role::Backend]
-            .into_iter()
-            .any(|role| self.hooks.has(interface, ifindex, role))
+    /// Attaches to an interface where clients come in, by XDP instead of TC ingress. What leaves is TC's still.
+    ///
+    /// # Errors
+    /// When the driver has no native XDP, another XDP program is there, or the kernel refuses.
+    pub fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError> {
+        let mut place = Place {
+            interface: &device.interface,
+            ifindex: device.ifindex,
+            direction: Direction::Egress,
+        };
+        let egress = classifier(&mut self.ebpf, place.direction.program())?;
+        hooks::attach(egress, &place, &self.root, self.mode)?;
+        xdp::attach(&mut self.ebpf, device, &self.root)?;
+        // Only now: at no moment is there no program. Two of them do no harm for that long: what the first has rewritten is
+        // nothing to the second.
+        place.direction = Direction::Ingress;
+        hooks::detach(&place, &self.root)?;
+        self.hooks
+            .note(&device.interface, device.ifindex, Role::Edge, Hook::Xdp);
+        Ok(())
     }
 
-    /// What is attached: interface names and roles.
+    /// An edge by XDP serves a backend as well as one by TC does; it is no ingress program for an edge by TC.
+    fn has_ingress(&self, interface: &str, ifindex: u32, role: Role) -> bool {
+        let has = |of, hook| self.hooks.has(interface, ifindex, of, hook);
+        has(Role::Edge, Hook::Tc)
+            || has(Role::Backend, Hook::Tc)
+            || (role == Role::Backend && has(Role::Edge, Hook::Xdp))
+    }
+
+    /// What is attached.
     #[must_use]
-    pub fn attached(&self) -> Vec<(String, Role)> {
+    pub fn attached(&self) -> Vec<Attached> {
         self.hooks.list()
     }
 

@@ -12,6 +12,7 @@ use aya::programs::{ProgramError, SchedClassifier, TcAttachType, tc};
 
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::pin::{LinkPlace, LinkPlan, Pin};
+use crate::model::Hook;
 
 /// Priority and handle of our clsact filters: fixed, so that the next agent finds and replaces them.
 const FILTER_PRIORITY: u16 = 7;
@@ -96,10 +97,21 @@ pub(super) fn plan_of_pin(name: &str) -> Option<LinkPlan> {
     })
 }
 
+/// An interface with programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The interface.
+    pub interface: String,
+    /// What it is for.
+    pub role: Role,
+    /// Where the program for what comes in stands.
+    pub hook: Hook,
+}
+
 /// Interfaces by name, with what they are for.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
-    roles: BTreeMap<(String, Role), u32>,
+    roles: BTreeMap<(String, Role), (u32, Hook)>,
 }
 
 /// One interface's hook.
@@ -118,19 +130,27 @@ impl Place<'_> {
 }
 
 impl Hooks {
-    /// True when this exact interface is attached in this role.
-    pub(super) fn has(&self, interface: &str, ifindex: u32, role: Role) -> bool {
-        self.roles.get(&(interface.to_owned(), role)) == Some(&ifindex)
+    /// True when this exact interface is attached in this role, by this hook.
+    pub(super) fn has(&self, interface: &str, ifindex: u32, role: Role, hook: Hook) -> bool {
+        self.roles.get(&(interface.to_owned(), role)) == Some(&(ifindex, hook))
     }
 
-    /// Notes what was attached.
-    pub(super) fn note(&mut self, interface: &str, ifindex: u32, role: Role) {
-        self.roles.insert((interface.to_owned(), role), ifindex);
+    /// Notes what was attached. An interface has one hook for what comes in, whatever it is for.
+    pub(super) fn note(&mut self, interface: &str, ifindex: u32, role: Role, hook: Hook) {
+        if hook == Hook::Xdp {
+            self.roles.remove(&(interface.to_owned(), Role::Backend));
+        }
+        self.roles.insert((interface.to_owned(), role), (ifindex, hook));
     }
 
-    /// Interfaces and roles.
-    pub(super) fn list(&self) -> Vec<(String, Role)> {
-        self.roles.keys().cloned().collect()
+    /// All of them.
+    pub(super) fn list(&self) -> Vec<Attached> {
+        let attached = |((interface, role), (_, hook)): (&(String, Role), &(u32, Hook))| Attached {
+            interface: interface.clone(),
+            role: *role,
+            hook: *hook,
+        };
+        self.roles.iter().map(attached).collect()
     }
 }
 
@@ -221,6 +241,18 @@ fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<(),
     Ok(())
 }
 
+/// Takes our program from one place, by whatever it is attached.
+pub(super) fn detach(place: &Place<'_>, root: &Path) -> Result<(), KernelError> {
+    let pin = place.pin(root);
+    if pin.exists() {
+        // A link whose interface is gone cannot be detached, and need not be.
+        let _ = Pin::open(&pin).and_then(|pin| pin.detach_link());
+        fs::remove_file(&pin).map_err(step("removing a pinned link", SEE_REASON))?;
+    }
+    detach_filter(place.interface, place.direction);
+    Ok(())
+}
+
 /// Takes our links off their hooks. Returns what was removed, in words.
 pub(super) fn detach_links(root: &Path) -> Result<Vec<String>, KernelError> {
     let mut removed = Vec::new();
@@ -247,13 +279,17 @@ pub(super) fn detach_filters() -> Vec<String> {
     for (interface, _) in devices.lines().filter_map(|line| line.split_once(':')) {
         let interface = interface.trim();
         for direction in Direction::BOTH {
-            let detach = |name| tc::qdisc_detach_program(interface, direction.attach_type(), name).is_ok();
-            // An adopted program has its name from the kernel, which keeps 15 letters of it.
-            let name = direction.program();
-            if detach(name) || detach(&name[..name.len().min(KERNEL_NAME_MAX)]) {
+            if detach_filter(interface, direction) {
                 removed.push(format!("filter {interface} {}", direction.name()));
             }
         }
     }
     removed
+}
+
+/// True when there was one. An adopted program has its name from the kernel, which keeps 15 letters of it.
+fn detach_filter(interface: &str, direction: Direction) -> bool {
+    let detach = |name| tc::qdisc_detach_program(interface, direction.attach_type(), name).is_ok();
+    let name = direction.program();
+    detach(name) || detach(&name[..name.len().min(KERNEL_NAME_MAX)])
 }

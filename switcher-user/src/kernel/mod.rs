@@ -17,13 +17,15 @@ mod mapped;
 mod netns;
 mod pin;
 pub mod probe;
+mod xdp;
 
 pub use adopt::Found;
 pub use cgroup::{CgroupChoice, LocalClients};
 pub use datapath::{Datapath, DatapathConfig};
 pub use error::KernelError;
 pub use figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCount, SetCounters};
-pub use hooks::{HookMode, Role};
+pub use hooks::{Attached, HookMode, Role};
+pub use xdp::Device;
 
 /// The BPF object, built from `switcher-ebpf` by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/switcher"));

@@ -2,6 +2,7 @@
 
 mod backend;
 mod failure;
+mod hook;
 mod latency;
 mod limit;
 mod listener;
@@ -13,6 +14,7 @@ mod weight;
 
 pub use backend::{BackendAddress, BackendError};
 pub use failure::{FailedFlow, Failure};
+pub use hook::{Hook, HookError, HookPolicy};
 pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
 pub use limit::{LIMITS_MAX, Limit, LimitError, Metric, Unit};
 pub use listener::{Listener, ListenerError, Protocol};

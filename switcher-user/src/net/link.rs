@@ -15,6 +15,8 @@ use super::{Interface, NetError, ask};
 pub(super) struct Link {
     /// What the agent sees.
     pub interface: Interface,
+    /// The interface that this one stands on, or its peer.
+    pub below: Option<u32>,
     /// A veth whose peer is in another network namespace.
     pub veth_to_other_namespace: bool,
     /// Part of a bridge, bond or VRF, which has its own word on where packets go.
@@ -38,6 +40,7 @@ pub(super) async fn all(handle: &Handle) -> Result<BTreeMap<u32, Link>, NetError
         .iter()
         .map(|message| (message.header.index, read(message)))
         .collect();
+    note_vlans(&mut links);
     let what = "the addresses";
     let ask = async {
         handle
@@ -68,8 +71,12 @@ fn read(message: &LinkMessage) -> Link {
             up: message.header.flags.contains(LinkFlags::Up),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            kind: None,
+            link_address: [0; 6],
+            vlan: None,
             addresses: Vec::new(),
         },
+        below: None,
         veth_to_other_namespace: false,
         enslaved: false,
     };
@@ -77,7 +84,14 @@ fn read(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.interface.name.clone_from(name),
-            LinkAttribute::LinkInfo(infos) => veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth)),
+            LinkAttribute::LinkInfo(infos) => {
+                veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+                link.interface.kind = infos.iter().find_map(kind);
+            }
+            LinkAttribute::Address(bytes) => {
+                link.interface.link_address = bytes.as_slice().try_into().unwrap_or_default();
+            }
+            LinkAttribute::Link(index) => link.below = Some(*index),
             // The kernel names the other end's namespace only if it is another one.
             LinkAttribute::LinkNetNsId(_) => peer_elsewhere = true,
             LinkAttribute::Controller(index) => link.enslaved = *index != 0,
@@ -86,6 +100,28 @@ fn read(message: &LinkMessage) -> Link {
     }
     link.veth_to_other_namespace = veth && peer_elsewhere;
     link
+}
+
+fn kind(info: &LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
+}
+
+/// Notes on each interface a VLAN device that stands on it.
+fn note_vlans(links: &mut BTreeMap<u32, Link>) {
+    let is_vlan = |link: &&Link| link.interface.kind.as_deref() == Some("vlan");
+    let vlans: Vec<(u32, String)> = links
+        .values()
+        .filter(is_vlan)
+        .filter_map(|link| Some((link.below?, link.interface.name.clone())))
+        .collect();
+    for (below, name) in vlans {
+        if let Some(link) = links.get_mut(&below) {
+            link.interface.vlan = Some(name);
+        }
+    }
 }
 
 /// The interface's own address: on a point-to-point link `Address` is the other end's.

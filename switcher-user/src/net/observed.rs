@@ -42,6 +42,12 @@ pub struct Interface {
     pub loopback: bool,
     /// Frames have an Ethernet header (also true for veth and bridges).
     pub ethernet: bool,
+    /// What the kernel calls its kind, as in `ip -d link`: `veth`, `bridge`; `None`: hardware.
+    pub kind: Option<String>,
+    /// Its link-layer address; zeroes where it has none of six bytes.
+    pub link_address: [u8; 6],
+    /// A VLAN device that stands on it.
+    pub vlan: Option<String>,
     /// Its addresses, sorted.
     pub addresses: Vec<IpAddr>,
 }
@@ -55,6 +61,8 @@ pub struct Observed {
     pub firewall: Vec<String>,
     /// The interfaces by index.
     pub interfaces: Vec<Interface>,
+    /// Interfaces of clients whose hook is XDP: from there nothing can take the bypass. The agent's own doing.
+    pub xdp_edges: Vec<String>,
     /// This host does not forward IPv4: what goes through its stack reaches no backend.
     pub forwards_no_v4: bool,
     /// The same for IPv6.

@@ -142,6 +142,14 @@ pub enum Refusal {
         /// Why it cannot be, and what to do.
         why: String,
     },
+    /// `--hook xdp` and an interface where it cannot be right.
+    #[error("interface '{interface}' cannot have the XDP hook: {why}; start the agent with --hook tc or --hook auto")]
+    NoXdp {
+        /// The interface.
+        interface: String,
+        /// Why not.
+        why: String,
+    },
     /// `--path bypass` and a backend that cannot be reached so.
     #[error(
         "path bypass of alias '{alias}' is impossible for backend {backend} of set '{set}': {why}; use --path auto or --path stack"
@@ -359,6 +367,7 @@ impl Refusal {
             Self::FromIsTo { .. }
             | Self::SetNumbersUsedUp { .. }
             | Self::NumbersUsedUp { .. }
+            | Self::NoXdp { .. }
             | Self::NotObserved { .. } => None,
         }
     }

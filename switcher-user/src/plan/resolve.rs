@@ -239,7 +239,7 @@ impl Resolver<'_> {
             };
         }
         let between = match route.kind {
-            RouteKind::Veth => None,
+            RouteKind::Veth => self.no_way_past(),
             RouteKind::Local => Some("it is an address of this host itself".to_owned()),
             RouteKind::Routed => Some(format!(
                 "it is reached through {interface}, not through a veth of its own"
@@ -272,6 +272,9 @@ impl Resolver<'_> {
         if !is_usual(backend) {
             return Some("connections are handed over at 127.0.0.1 and ::1 only; use that".to_owned());
         }
+        if let Some(why) = self.no_way_past() {
+            return Some(format!("{why}; start the agent with --hook tc"));
+        }
         let same = |listener: &&Listener| listener.address.is_ipv4() == backend.is_ipv4();
         let mut listeners = self.alias.listen.iter().filter(same);
         listeners.find_map(|listener| {
@@ -288,6 +291,17 @@ impl Resolver<'_> {
                 ));
             }
             None
+        })
+    }
+
+    /// An XDP program that hands a packet to a veth loses its checksum, or all of it.
+    fn no_way_past(&self) -> Option<String> {
+        let edges = &self.observed.xdp_edges;
+        (!edges.is_empty()).then(|| {
+            format!(
+                "clients come in by {}, whose hook is xdp, and only tc reaches a veth's other end or a socket",
+                edges.join(", ")
+            )
         })
     }
 

@@ -95,6 +95,15 @@ impl Agent {
         Ok(())
     }
 
+    /// The same, with other arguments than before.
+    ///
+    /// # Errors
+    /// As for [`Agent::launch`].
+    pub fn launch_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.launch()
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -60,6 +60,13 @@ impl Ground {
         ground
     }
 
+    /// `web` on v1, met by this hook.
+    pub fn with_hook(hook: &str) -> Self {
+        let ground = Self::bare_with(&["--hook", hook]);
+        ground.apply(&stack("auto")).expect_code(&[0]).unwrap();
+        ground
+    }
+
     pub fn apply(&self, text: &str) -> Outcome {
         let file = self.lab.dir().join("stack.yaml");
         std::fs::write(&file, text).unwrap();

@@ -15,3 +15,4 @@ mod rules;
 mod udp;
 mod verdict;
 mod waiting;
+mod xdp;

@@ -6,7 +6,7 @@
     internal_features,
     reason = "compare-and-swap and fetch-and-add exist on this target as intrinsics only"
 )]
-// The crate's lint table denies `unsafe`; here and in the two accessor files it is what a BPF program is made of.
+// The crate's lint table denies `unsafe`; here and in the accessor files it is what a BPF program is made of.
 #![allow(unsafe_code)]
 #![allow(missing_docs, reason = "the macros' own items have none")]
 
@@ -15,16 +15,20 @@ mod maps;
 mod redirect;
 mod skb;
 mod socket;
+mod xdp;
 
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use switcher_ebpf::decide::{self, Action, Verdict};
+use switcher_ebpf::deferred::Deferred;
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::socket as socket_path;
 
-use crate::maps::KernelTables;
+use crate::maps::{KernelTables, XdpPlace};
 use crate::skb::SkbPacket;
+use crate::xdp::XdpPacket;
 
 /// What comes in by an interface.
 ///
@@ -57,6 +61,24 @@ pub fn switcher_socket(ctx: TcContext) -> i32 {
         Action::ToRoute { ifindex } => redirect::to_neighbour(ifindex),
         _ => TC_ACT_SHOT,
     }
+}
+
+/// What comes in by an interface, in its driver. Everything that it rewrites goes on to the stack.
+#[xdp(frags)]
+#[inline(always)]
+pub fn switcher_xdp(ctx: XdpContext) -> u32 {
+    let mut packet = Deferred::new(XdpPacket::new(&ctx), XdpPlace);
+    let verdict = decide::ingress(&mut packet, &KernelTables);
+    maps::count(verdict.reason);
+    if verdict.action == Action::Drop {
+        return XDP_DROP;
+    }
+    // From here on all packets are alike: the verifier walks this once, and not once for each verdict.
+    if packet.finish().is_err() {
+        maps::count(Reason::RewriteFailed);
+        return XDP_DROP;
+    }
+    XDP_PASS
 }
 
 /// What leaves by an interface. Only what is rewritten here is counted here: the rest was counted where it came in.

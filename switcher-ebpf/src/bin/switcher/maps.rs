@@ -11,8 +11,9 @@ use aya_ebpf::programs::TcContext;
 use switcher_ebpf::abi::{
     CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, HISTOGRAM_BUCKETS, INDEX_ENTRIES_MAX, IndexValue,
     LIVENESS_FRESH_UNTIL, LIVENESS_HOME, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord,
-    VERDICTS_MAX, Word64,
+    VERDICTS_MAX, Word64, XDP_DEVICES_MAX, XdpDevice,
 };
+use switcher_ebpf::deferred::{Pending, Place};
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::tables::{Image, IndexError, Tables};
 
@@ -58,6 +59,41 @@ static PROGRAMS: ProgramArray<1> = ProgramArray::new();
 pub fn call_socket_program(ctx: &TcContext) {
     // SAFETY: the agent puts a program of the same kind there; nothing here has to be dropped.
     unsafe { PROGRAMS.tail_call(ctx, 0) };
+}
+
+#[btf_map]
+static XDP_DEVICES: HashMap<u32, XdpDevice, { XDP_DEVICES_MAX as usize }> = HashMap::new();
+#[btf_map]
+static XDP_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Room for a piece of a packet: as much as `bpf_csum_diff` takes at once before Linux 6.13.
+pub type Scratch = [u32; 128];
+
+/// This CPU's own room.
+#[inline(always)]
+pub fn scratch() -> Option<*mut Scratch> {
+    XDP_SCRATCH.get_ptr_mut(0)
+}
+
+#[btf_map]
+static XDP_PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
+
+/// Where the XDP program finds what it knows of a packet.
+pub struct XdpPlace;
+
+impl Place for XdpPlace {
+    #[inline(always)]
+    fn device(&self, ifindex: u32) -> Option<&XdpDevice> {
+        // SAFETY: the agent puts an entry in before it attaches, and takes it out after it has detached; what it changes
+        // meanwhile are single words.
+        unsafe { XDP_DEVICES.get(ifindex) }
+    }
+
+    /// This CPU's own slot: the program does not interrupt itself.
+    #[inline(always)]
+    fn pending(&self) -> Option<&Pending> {
+        XDP_PENDING.get(0)
+    }
 }
 
 /// Counts a verdict on this CPU.

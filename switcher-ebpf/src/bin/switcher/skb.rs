@@ -38,6 +38,8 @@ impl SkbPacket {
 }
 
 impl Packet for SkbPacket {
+    const CAN_BYPASS: bool = true;
+
     #[inline(always)]
     fn ethertype(&self) -> u16 {
         // SAFETY: the context is valid while the program runs.
@@ -147,7 +149,7 @@ impl Packet for SkbPacket {
             Covers::PseudoHeaderV4 => BPF_F_PSEUDO_HDR as u64,
             Covers::PseudoHeaderV6 => BPF_F_PSEUDO_HDR as u64 | IPV6_SUM_FLAG.load(),
         };
-        let zero = if sum.zero_means_none {
+        let zero = if sum.zero_means_none() {
             BPF_F_MARK_MANGLED_0 as u64
         } else {
             0

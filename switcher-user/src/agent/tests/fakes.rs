@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::agent::port::{Host, Kernel};
 use crate::image::ImagePlan;
 use crate::kernel::{
-    Flip, FlowFigures, FlowPath, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
+    Attached, Device, Flip, FlowFigures, FlowPath, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role,
+    SetCounters,
 };
 use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
 
@@ -26,6 +27,7 @@ pub(in crate::agent) struct State {
     pub(super) fail_detach: bool,
     /// Interfaces that cannot be attached to.
     pub(super) fail_attach: Option<String>,
+    pub(super) fail_attach_xdp: bool,
     /// Epoch in the state file at each flip.
     pub(super) file_epochs: Vec<u64>,
     file: PathBuf,
@@ -107,7 +109,17 @@ impl Kernel for Fake {
         state.calls.push(format!("attach {interface} {ifindex} {role:?}"));
         Ok(())
     }
-    fn attached(&self) -> Vec<(String, Role)> {
+    fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError> {
+        let mut state = self.state();
+        if state.fail_attach_xdp {
+            return Err(failed("attaching XDP"));
+        }
+        state
+            .calls
+            .push(format!("attach_xdp {} {}", device.interface, device.ifindex));
+        Ok(())
+    }
+    fn attached(&self) -> Vec<Attached> {
         Vec::new()
     }
     fn local(&self) -> LocalClients {
@@ -211,6 +223,9 @@ fn interface(name: &str, ifindex: u32) -> Interface {
         up: true,
         loopback: false,
         ethernet: true,
+        kind: Some("veth".to_owned()),
+        link_address: [2, 0, 0, 0, 0, 1],
+        vlan: None,
         addresses: Vec::new(),
     }
 }

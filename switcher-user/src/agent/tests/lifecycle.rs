@@ -45,7 +45,17 @@ async fn a_start_without_interfaces_says_so() {
     let directory = TempDir::new().unwrap();
     let start = |interfaces: Vec<String>| {
         let (host, store) = (host.clone(), Store::open(directory.path()).unwrap());
-        async move { Owner::start(Fake::default(), host, store, Desired::default(), &interfaces).await }
+        async move {
+            Owner::start(
+                Fake::default(),
+                host,
+                store,
+                Desired::default(),
+                &interfaces,
+                HookPolicy::Auto,
+            )
+            .await
+        }
     };
     let error = start(Vec::new()).await.unwrap_err();
     assert!(matches!(error, AgentError::NoDefaultInterface), "{error}");
@@ -113,10 +123,17 @@ async fn a_kernel_that_serves_and_no_state_is_refused() {
     let kernel = Fake::default();
     kernel.state().image.epoch = 41;
     let store = Store::open(directory.path()).unwrap();
-    let error = Owner::start(kernel.clone(), FakeHost::default(), store, Desired::default(), &[])
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = Owner::start(
+        kernel.clone(),
+        FakeHost::default(),
+        store,
+        Desired::default(),
+        &[],
+        HookPolicy::Auto,
+    )
+    .await
+    .unwrap_err()
+    .to_string();
     for words in ["epoch 41", "desired.json", "switcher detach"] {
         assert!(error.contains(words), "'{words}' is not in: {error}");
     }

@@ -18,7 +18,7 @@ use crate::api::{
     AliasPut, ApiError, ApplyRequest, ChangesDocument, Command, Envelope, ErrorCode, Progress, Reply, SetPut,
     SplitRequest, StatusDocument, UpgradeRequest,
 };
-use crate::model::{AliasName, Caller, PathPolicy, Receipt, SetName};
+use crate::model::{AliasName, Caller, HookPolicy, PathPolicy, Receipt, SetName};
 use crate::plan::Desired;
 use crate::store::Store;
 
@@ -42,7 +42,7 @@ impl Agent {
         let store = Store::open(directory.path()).unwrap();
         let desired = store.load().unwrap();
         kernel.watch_file(directory.path().join("desired.json"));
-        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[])
+        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[], HookPolicy::Auto)
             .await
             .unwrap();
         let (commands, inbox) = mpsc::channel(8);

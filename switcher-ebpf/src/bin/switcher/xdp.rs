@@ -1,0 +1,177 @@
+//! A frame at the XDP hook as a packet. Reads and writes go through helpers, which cope with frames in several pieces.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
+use switcher_ebpf::deferred::Sums;
+use switcher_ebpf::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
+use switcher_ebpf::sum::updated;
+
+use crate::maps::{self, Scratch};
+
+/// The agent attaches to Ethernet devices only.
+const ETHERNET_HEADER: u32 = 14;
+const ETHERTYPE_OFFSET: u32 = 12;
+const PIECE: u32 = size_of::<Scratch>() as u32;
+/// Whole pieces of the largest packet.
+const PIECES_MAX: u32 = 0x1_0000 / PIECE;
+
+/// A frame as the driver has it.
+pub struct XdpPacket {
+    ctx: *mut xdp_md,
+}
+
+impl XdpPacket {
+    /// The frame that the program runs for.
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx }
+    }
+
+    /// Adds up one piece; `len` is 1 to [`PIECE`].
+    #[inline(always)]
+    fn add_piece(&self, scratch: *mut Scratch, offset: u32, len: u32, seed: u32) -> Option<u32> {
+        // SAFETY: the helper writes `len` bytes into room for that many, or fails.
+        if unsafe { bpf_xdp_load_bytes(self.ctx, offset, scratch.cast(), len) } != 0 {
+            return None;
+        }
+        let words = ((len - 1) & (PIECE - 4)) + 4;
+        // SAFETY: the helper reads so many bytes of the same room.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, scratch.cast(), words, seed) };
+        u32::try_from(sum).ok()
+    }
+}
+
+impl Sums for XdpPacket {
+    #[inline(always)]
+    fn sum(&self, offset: u32, len: u32) -> Option<u32> {
+        let scratch = maps::scratch()?;
+        let (mut at, mut left, mut sum) = (offset, len, 0);
+        for _ in 0..PIECES_MAX {
+            if left < PIECE {
+                break;
+            }
+            sum = self.add_piece(scratch, at, PIECE, sum)?;
+            at += PIECE;
+            left -= PIECE;
+        }
+        if left >= PIECE {
+            return None;
+        }
+        // SAFETY: our own word. Volatile, or the compiler leaves out the bound, which the verifier asks for.
+        let left = unsafe { (&raw const left).read_volatile() } & (PIECE - 1);
+        if left == 0 {
+            return Some(sum);
+        }
+        // What does not fill a word is filled with zeroes.
+        // SAFETY: `left` is 1 to 511, so the index is 0 to 127.
+        unsafe { scratch.cast::<u32>().add(((left - 1) / 4) as usize).write(0) };
+        self.add_piece(scratch, at, left, sum)
+    }
+
+    #[inline(always)]
+    fn sum_words(&self, offset: u32, len: u32) -> Option<u32> {
+        self.add_piece(maps::scratch()?, offset, len, 0)
+    }
+}
+
+impl Packet for XdpPacket {
+    const CAN_BYPASS: bool = false;
+
+    #[inline(always)]
+    fn ethertype(&self) -> u16 {
+        self.load(ETHERTYPE_OFFSET).map_or(0, u16::from_be_bytes)
+    }
+
+    /// What it is told by comes from the agent: see `Deferred`.
+    #[inline(always)]
+    fn is_for_host(&self) -> bool {
+        true
+    }
+
+    /// A tag stands in the bytes here, and its EtherType is none of ours. One that the driver took off is not seen: the agent
+    /// does not attach where something on this host would take it.
+    #[inline(always)]
+    fn is_vlan_tagged(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn l3_offset(&self) -> u32 {
+        ETHERNET_HEADER
+    }
+
+    #[inline(always)]
+    fn byte_count(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
+    }
+
+    /// Large packets are put together after this hook, and taken apart before it.
+    #[inline(always)]
+    fn wire_segments(&self) -> u32 {
+        1
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    /// Asked for a bypass only, which this hook has not.
+    #[inline(always)]
+    fn fits(&self, _: u32) -> bool {
+        false
+    }
+
+    /// Asked by the socket path only, which this hook has not.
+    #[inline(always)]
+    fn socket(&self, _: Ends<'_>) -> SocketState {
+        SocketState::Nothing
+    }
+
+    #[inline(always)]
+    fn assign_listener(&mut self, _: Ends<'_>) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes or fails; the verifier knows the buffer's size.
+        unsafe {
+            let failed = bpf_xdp_load_bytes(self.ctx, offset, bytes.as_mut_ptr().cast(), N as u32);
+            if failed == 0 { Some(bytes.assume_init()) } else { None }
+        }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        // SAFETY: the helper reads N bytes of the buffer.
+        match unsafe { bpf_xdp_store_bytes(self.ctx, offset, bytes.as_ptr().cast_mut().cast(), N as u32) } {
+            0 => Ok(()),
+            _ => Err(PacketError),
+        }
+    }
+
+    #[inline(always)]
+    fn store_uncovered<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Result<(), PacketError> {
+        self.store(offset, bytes)
+    }
+
+    #[inline(always)]
+    fn add_to_header_sum(&mut self, offset: u32, difference: u32) -> Result<(), PacketError> {
+        let old = u16::from_ne_bytes(self.load(offset).ok_or(PacketError)?);
+        self.store(offset, &updated(old, difference as u64).to_ne_bytes())
+    }
+
+    /// `Deferred` does this.
+    #[inline(always)]
+    fn add_to_transport_sum(&mut self, sum: TransportSum, difference: u32, _: Covers) -> Result<(), PacketError> {
+        let old = u16::from_ne_bytes(self.load(sum.offset).ok_or(PacketError)?);
+        self.store(sum.offset, &updated(old, difference as u64).to_ne_bytes())
+    }
+}

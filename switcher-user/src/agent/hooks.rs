@@ -1,0 +1,100 @@
+//! The interfaces where clients come in, and the hook that each has.
+
+use std::sync::Arc;
+
+use super::AgentError;
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use crate::kernel::{Device, KernelError, Role};
+use crate::model::{Hook, HookPolicy};
+use crate::net::{Interface, Observed};
+use crate::plan::{HookChoice, choose_hook};
+
+/// Where clients come in, as asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Edges {
+    /// Names of interfaces.
+    pub(super) names: Vec<String>,
+    /// The hook they are to have.
+    pub(super) hook: HookPolicy,
+}
+
+/// One interface of clients, as it was when it was attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    seen: Interface,
+    pub(super) choice: HookChoice,
+}
+
+impl Edge {
+    /// False when the choice has to be made again. Up, down and addresses are nothing to a hook.
+    fn holds_for(&self, interface: &Interface) -> bool {
+        let facts = |of: &Interface| (of.ifindex, of.link_address, of.kind.clone(), of.vlan.clone());
+        facts(&self.seen) == facts(interface)
+    }
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    pub(super) async fn attach_edges(&mut self, observed: &Observed) -> Result<(), AgentError> {
+        for name in self.edges.names.clone() {
+            if let Some(interface) = observed.interfaces.iter().find(|interface| interface.name == name) {
+                self.attach_edge(interface).await?;
+            }
+        }
+        self.attached.retain(|(ifindex, name, _)| {
+            observed
+                .interfaces
+                .iter()
+                .any(|interface| interface.ifindex == *ifindex && interface.name == *name)
+        });
+        Ok(())
+    }
+
+    async fn attach_edge(&mut self, interface: &Interface) -> Result<(), AgentError> {
+        let name = &interface.name;
+        if self.hooks.get(name).is_some_and(|edge| edge.holds_for(interface)) {
+            return Ok(());
+        }
+        let mut choice = choose_hook(self.edges.hook, interface)?;
+        if choice.hook == Hook::Xdp {
+            match self.attach_xdp(interface).await {
+                Ok(()) => {}
+                Err(error) if choice.may_fall_back => choice = HookChoice::fallen_back(&error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let key = (interface.ifindex, name.clone(), Role::Edge);
+        if choice.hook == Hook::Tc {
+            self.attached.remove(&key);
+            self.attach(name, interface.ifindex, Role::Edge).await?;
+        }
+        self.attached.insert(key);
+        tracing::info!("{name}: hook {}: {}", choice.hook.text(), choice.why);
+        let seen = interface.clone();
+        self.hooks.insert(name.clone(), Edge { seen, choice });
+        Ok(())
+    }
+
+    async fn attach_xdp(&self, interface: &Interface) -> Result<(), KernelError> {
+        let device = Device {
+            interface: interface.name.clone(),
+            ifindex: interface.ifindex,
+            link_address: interface.link_address,
+            is_virtual: interface.kind.is_some(),
+        };
+        self.kernel.run(move |kernel| kernel.attach_xdp(&device)).await
+    }
+
+    /// What was seen, and which interfaces have a hook that cannot bypass.
+    pub(super) fn with_hooks(&self, observed: &Arc<Observed>) -> Arc<Observed> {
+        let by_xdp = self.hooks.iter().filter(|(_, edge)| edge.choice.hook == Hook::Xdp);
+        let xdp_edges: Vec<String> = by_xdp.map(|(name, _)| name.clone()).collect();
+        if xdp_edges == observed.xdp_edges {
+            return Arc::clone(observed);
+        }
+        Arc::new(Observed {
+            xdp_edges,
+            ..(**observed).clone()
+        })
+    }
+}

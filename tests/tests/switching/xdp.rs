@@ -1,0 +1,221 @@
+//! The XDP hook: the same switch, in the driver of the interface where clients come in.
+
+use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, V1_V4};
+
+use crate::ground::{Ground, Kept, stack};
+
+const BYTES: u64 = 20_000_000;
+
+/// What a hook leaves among the pins: the interface's XDP link, and its TC ingress link.
+fn ingress_links(ground: &Ground) -> Vec<String> {
+    let root = ground.lab.dir().join("bpffs/switcher");
+    let version = std::fs::read_dir(root).unwrap().next().unwrap().unwrap();
+    let links = std::fs::read_dir(version.path().join("links")).unwrap();
+    let names = links.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let edge = ifindex(ground).to_string();
+    let mut names: Vec<String> = names
+        .filter_map(|name| Some(name.strip_prefix(&edge)?.strip_prefix('-')?.to_owned()))
+        .filter(|name| name != "egress")
+        .collect();
+    names.sort();
+    names
+}
+
+fn link(ground: &Ground) -> String {
+    let words = ["ip", "-o", "link", "show", "client"];
+    ground.lab.host().run(&words).unwrap().expect_code(&[0]).unwrap().stdout
+}
+
+fn ifindex(ground: &Ground) -> u32 {
+    link(ground).split(':').next().unwrap().parse().unwrap()
+}
+
+/// The kernel's own word for whether an XDP program is on the interface.
+fn has_xdp(ground: &Ground) -> bool {
+    link(ground).contains("xdp")
+}
+
+fn edge_status(ground: &Ground) -> (String, String) {
+    let status = ground.json("status --json");
+    let edge = status["attached"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["interface"] == "client" && one["role"] == "edge")
+        .unwrap()
+        .clone();
+    let text = |key: &str| edge[key].as_str().unwrap().to_owned();
+    (text("hook"), text("why"))
+}
+
+#[test]
+fn kept_flows_stay_and_new_ones_follow() {
+    let ground = Ground::with_hook("xdp");
+    assert_eq!(
+        (
+            edge_status(&ground).0.as_str(),
+            has_xdp(&ground),
+            ingress_links(&ground)
+        ),
+        ("xdp", true, vec!["xdp".to_owned()])
+    );
+    let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
+    let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
+    assert_eq!(ask(), ["v1", "v1"]);
+    ground.expect("upgrade web --to v2 --drain-timeout 0s", 4);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+    assert_eq!(ask(), ["v1", "v1"]);
+    ground.expect("rollback web", 0);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    assert_eq!(ask(), ["v1", "v1"]);
+}
+
+#[test]
+fn auto_takes_tc_on_a_veth_and_says_why() {
+    let ground = Ground::with_hook("auto");
+    let (hook, why) = edge_status(&ground);
+    assert!(hook == "tc" && why.contains("veth"), "{hook}: {why}");
+    assert!(!has_xdp(&ground));
+    let text = ground.expect("status", 0).stdout;
+    assert!(text.contains("client (edge): tc, a veth"), "{text}");
+}
+
+#[test]
+fn bypass_is_refused_and_auto_takes_the_stack() {
+    let ground = Ground::with_hook("xdp");
+    let status = ground.json("status web --json");
+    let backend = &status["aliases"][0]["sets"][0]["backends"][0];
+    assert_eq!(backend["path"], "stack", "{backend}");
+    assert!(backend["why"].as_str().unwrap().contains("hook is xdp"), "{backend}");
+    let refused = ground.apply(&stack("bypass")).expect_code(&[1]).unwrap();
+    let text = refused.stderr;
+    assert!(text.contains("only tc") && text.contains("--path stack"), "{text}");
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+/// The other end's checksum offload is on: what comes in has sums that hardware was to finish.
+#[test]
+fn bulk_goes_both_ways_and_arrives_whole() {
+    let ground = Ground::with_hook("xdp");
+    ground.v1.publish("big", BYTES, 1).unwrap();
+    let file = ground.lab.dir().join("upload");
+    std::fs::write(&file, vec![7; BYTES as usize]).unwrap();
+    let file = file.display().to_string();
+    let curl = |words: &[&str]| {
+        let mut all = vec!["curl", "-sSg", "--max-time", "20"];
+        all.extend(words);
+        ground.lab.client().run(&all).unwrap().expect_code(&[0]).unwrap().stdout
+    };
+    let features = ground.lab.client().run(&["ethtool", "-k", "eth0"]).unwrap().stdout;
+    assert!(features.contains("tx-checksumming: on"), "{features}");
+    for (name, listener) in [("four", "198.51.100.10"), ("six", "[2001:db8::10]")] {
+        let url = format!("http://{listener}/files/big");
+        let size = curl(&["-o", "/dev/null", "-w", "%{size_download}", &url]);
+        assert_eq!(size, BYTES.to_string(), "{url}");
+        curl(&["-T", &file, &format!("http://{listener}/uploads/{name}")]);
+        let there = std::fs::metadata(ground.v1.uploaded(name)).unwrap().len();
+        assert_eq!(there, BYTES, "{listener}");
+    }
+}
+
+/// The sender finishes its sums itself, and the receiver checks them: whole ones stay right too.
+#[test]
+fn whole_checksums_stay_right_and_partial_ones_beside_them() {
+    let ground = Ground::with_hook("xdp");
+    let offload = |space: &switcher_tests::lab::Namespace, state: &str| {
+        let words = ["ethtool", "-K", "eth0", "tx", state];
+        space.run(&words).unwrap().expect_code(&[0]).unwrap();
+    };
+    for state in ["off", "on", "off"] {
+        offload(ground.lab.client(), state);
+        for _ in 0..20 {
+            assert_eq!(ground.answers(), ["v1", "v1"], "tx checksums {state}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_from_before_the_attach_lives_on() {
+    let ground = Ground::bare_with(&["--hook", "tc"]);
+    let mut agent = ground.agent;
+    agent.stop().unwrap();
+    agent
+        .cli(&[
+            "detach",
+            "--bpffs",
+            &ground.lab.dir().join("bpffs").display().to_string(),
+        ])
+        .unwrap();
+    let mut before = Kept::open(ground.lab.client(), V1_V4);
+    assert_eq!(before.ask(), "v1");
+    let agent = Agent::start_with(&ground.lab, &["--hook", "xdp"]).unwrap();
+    agent.cli(&["status"]).unwrap().expect_code(&[0]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(before.ask(), "v1");
+    }
+}
+
+/// From one hook to the other over the same pins: flows go on, and there is one ingress program each time.
+#[test]
+fn the_hook_changes_under_open_connections() {
+    let mut ground = Ground::with_hook("tc");
+    let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
+    for (hook, links) in [("xdp", "xdp"), ("xdp", "xdp"), ("tc", "ingress"), ("xdp", "xdp")] {
+        ground.agent.kill().unwrap();
+        ground.agent.launch_with(&["--hook", hook]).unwrap();
+        // Its answer comes when it has attached; its socket was there before.
+        assert_eq!(edge_status(&ground).0, hook);
+        assert_eq!(ingress_links(&ground), [links]);
+        assert_eq!(has_xdp(&ground), hook == "xdp");
+        assert_eq!(kept.each_mut().map(Kept::ask), ["v1", "v1"]);
+        assert_eq!(ground.answers(), ["v1", "v1"]);
+    }
+    ground.agent.kill().unwrap();
+    // Without an agent the link stays.
+    assert!(has_xdp(&ground));
+    assert_eq!(kept.each_mut().map(Kept::ask), ["v1", "v1"]);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    ground.agent.launch_with(&["--hook", "xdp"]).unwrap();
+    ground.expect("detach", 0);
+    assert!(!has_xdp(&ground));
+}
+
+#[test]
+fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
+    let ground = Ground::with_hook("xdp");
+    let dir = ground.lab.dir();
+    let path = |name: &str| dir.join(name).display().to_string();
+    let switcher = switcher_tests::binaries::switcher().unwrap().display().to_string();
+    std::fs::create_dir_all(dir.join("bpffs2")).unwrap();
+    let (state, bpffs, socket) = (path("state2"), path("bpffs2"), path("socket2"));
+    let outcome = ground
+        .lab
+        .host()
+        .run(&[
+            &switcher,
+            "agent",
+            "--state-dir",
+            &state,
+            "--bpffs",
+            &bpffs,
+            "--socket",
+            &socket,
+            "--interface",
+            "client",
+            "--hook",
+            "xdp",
+        ])
+        .unwrap();
+    let detached = std::process::Command::new(&switcher)
+        .args(["--host", &format!("unix://{socket}"), "detach", "--bpffs", &bpffs])
+        .status();
+    let _ = std::process::Command::new("umount").arg("--lazy").arg(&bpffs).status();
+    assert!(outcome.code == 1 && detached.unwrap().success());
+    assert!(
+        outcome.stderr.contains("another XDP program") && outcome.stderr.contains("--hook tc"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(has_xdp(&ground));
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
