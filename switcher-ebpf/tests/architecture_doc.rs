@@ -111,6 +111,7 @@ fn the_bounds_are_the_codes() {
         ("SEGMENTS_MAX", abi::SEGMENTS_MAX),
         ("SETS_MAX", abi::SETS_MAX),
         ("IMAGE_ROWS_MAX", abi::IMAGE_ROWS_MAX),
+        ("XDP_DEVICES_MAX", abi::XDP_DEVICES_MAX),
         ("ALIASES_MAX", of_model("ALIASES_MAX")),
         ("LISTENERS_PER_ALIAS_MAX", of_model("LISTENERS_PER_ALIAS_MAX")),
         ("SETS_PER_ALIAS_MAX", of_model("SETS_PER_ALIAS_MAX")),

@@ -33,7 +33,7 @@ fn status() -> StatusDocument {
     serde_json::from_value(serde_json::json!({
         "schema": 1, "version": "1.2.3", "pid": 7, "epoch": 9, "last_flip": flip,
         "clock": {"monotonic_ns": 5_000_000_000_u64, "unix_ns": 1_700_000_000_000_000_000_u64},
-        "attached": [{"interface": "eth0", "role": "edge"}], "firewall": [], "notes": ["one"], "unpinned_flows": 6,
+        "attached": [{"interface": "eth0", "role": "edge", "hook": "tc", "why": "--hook tc"}], "firewall": [], "notes": ["one"], "unpinned_flows": 6,
         "flow_table": {"flows": {"pending": 1, "established": 2, "closing": 3}, "of_removed_sets": 2, "capacity": 9},
         "reasons": [{"reason": "no_flow", "packets": 8}, {"reason": "rewrite_failed", "packets": 0}],
         "aliases": [{
