@@ -292,8 +292,9 @@ fn claim_established<T: Tables>(tables: &T, now_ticks: u32) -> Option<(u32, &Flo
         let record = tables.record(slot)?;
         let word = StateWord(record.word.load(Relaxed));
         let idle = idle_ticks(record.seen_ticks.load(Relaxed), now_ticks);
+        // No room; or another CPU was told the same place and has taken it, which the next look is not.
         if !is_free(word, idle) && !has_ended(word, idle) {
-            return None;
+            continue;
         }
         if !tables.swap_state(record, word, word.claimed_anew()) {
             continue;
