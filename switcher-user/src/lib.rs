@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod doctor;
+pub mod health;
 pub mod image;
 pub mod kernel;
 pub mod metrics;

@@ -57,7 +57,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         match self.flip(resolved).await {
             Ok(flip) => {
                 self.note_switched(&next, &flip);
-                self.desired = next;
+                let old = std::mem::replace(&mut self.desired, next);
+                self.follow_health(&old);
                 Ok(Landed {
                     epoch_before,
                     epoch: self.epoch,
@@ -73,15 +74,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         next.check()?;
         let (backends, touched) = (next.backend_addresses(), Touched::between(&self.desired, next));
         let observed = self.observed_for(&backends, look).await?;
-        match next.resolve(&self.with_hooks(&observed), &touched) {
-            Ok(resolved) => Ok(resolved),
+        let mut resolved = match next.resolve(&self.with_hooks(&observed), &touched) {
+            Ok(resolved) => resolved,
             // What was not there a second ago may be there now.
             Err(_) if look == Look::Recent => {
                 let observed = self.observe(&backends).await?;
-                Ok(next.resolve(&self.with_hooks(&observed), &touched)?)
+                next.resolve(&self.with_hooks(&observed), &touched)?
             }
-            Err(refusal) => Err(refusal.into()),
-        }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        resolved.leave_out(next, &self.health.unusable(&self.desired, next));
+        Ok(resolved)
     }
 
     async fn observed_for(&mut self, backends: &[IpAddr], look: Look) -> Result<Arc<Observed>, NetError> {

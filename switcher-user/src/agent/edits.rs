@@ -66,6 +66,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
         next.set_put(alias, set, &put.backends, &taken)?;
+        next.set_health(alias, set, put.health.as_ref())?;
         self.change(next, false, asked).await
     }
 

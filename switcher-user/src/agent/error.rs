@@ -116,6 +116,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::ListenerTwice { .. }
         | Refusal::ListenerIsLoopback { .. }
         | Refusal::NoBackends { .. }
+        | Refusal::Health { .. }
         | Refusal::BackendTwice { .. }
         | Refusal::BackendIsListener { .. }
         | Refusal::FamilyMismatch { .. }

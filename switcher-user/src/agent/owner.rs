@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::disk::Disk;
 use super::drain::Sight;
+use super::healths::Healths;
 use super::hooks::{Edge, Edges};
 use super::port::{Host, Kernel, Shared};
 use super::running::Running;
@@ -67,6 +68,7 @@ pub(super) struct Owner<K, H> {
     pub(super) running: Vec<Running>,
     /// What their tasks saw.
     pub(super) sights: (mpsc::Sender<Sight>, mpsc::Receiver<Sight>),
+    pub(super) health: Healths,
     pub(super) status_slots: Arc<Semaphore>,
 }
 
@@ -84,6 +86,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                     None => break,
                 },
                 Some(sight) = self.sights.1.recv() => self.looked(sight).await,
+                Some(report) = self.health.probers.next() => self.health_answer(report).await,
                 _ = tick.tick() => self.tick().await,
             }
         }

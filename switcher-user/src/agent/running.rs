@@ -12,11 +12,11 @@ use super::flows::figures;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
-use super::upgrade::unix_ms;
-use crate::api::{ApiError, FlowCounts, Progress, SCHEMA, SetProgress};
+use super::upgrade::{refused, unix_ms};
+use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, SCHEMA, SetProgress};
 use crate::model::{AliasName, Confirm, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
 use crate::plan::{Desired, Rollout};
-use crate::rollout::{Action, Check, End, Order, Snapshot, State, Verdict, Window, advance, judge};
+use crate::rollout::{Action, Check, End, Health, Order, Snapshot, State, Verdict, Window, advance, judge};
 
 /// A flip that the machine has decided on must not be cut short: the command's time is the machine's to keep.
 const FLIP_TIME: Duration = Duration::from_secs(60);
@@ -233,6 +233,7 @@ impl Running {
                 self.left.unwrap_or_default(),
                 (since_ms + order.drain_timeout_ms).saturating_sub(now),
             ),
+            State::CheckingHealth => checking("the new set is asked by its health check"),
             _ => return,
         };
         self.progress.send_replace(progress);
@@ -339,12 +340,28 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 ..running.snapshot()
             },
         };
+        seen.health = self.health_of(&running.rollout);
+        if let (State::CheckingHealth, Health::Waiting(what)) = (&running.rollout.state, &seen.health) {
+            running.progress.send_replace(checking(what));
+        }
         self.go_on(&mut running, &mut seen).await;
-        if let State::Done(end) = running.rollout.state.clone() {
+        if let State::Done(End::Refused { why, timed_out }) = &running.rollout.state {
+            let error = if *timed_out {
+                ApiError::new(
+                    ErrorCode::TimedOut,
+                    format!("the time was up: {why}; nothing was changed"),
+                )
+            } else {
+                refused(why)
+            };
+            running.progress.send_replace(refusal(error));
+        } else if let State::Done(end) = running.rollout.state.clone() {
             self.finish(running, end).await;
         } else {
             running.watch_what_matters();
-            running.report(self.epoch);
+            if running.rollout.state != State::CheckingHealth {
+                running.report(self.epoch);
+            }
             self.running.push(running);
         }
     }
@@ -402,6 +419,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         put_rollout(&mut next, rollout);
         let landed = self.land(next, Look::Recent, deadline).await?;
         running.draft.landed(landed);
+        if running.rollout.receipt.is_none() {
+            self.write_early(&mut running.draft).await;
+            running.rollout.receipt = running.draft.written_as;
+        }
         running.begin_step(step, base);
         Ok(())
     }
@@ -466,6 +487,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     /// The agent is stopped. What runs stays on the disk, and the next agent goes on with it.
     pub(super) async fn leave_rollouts(&mut self) {
         for mut running in std::mem::take(&mut self.running) {
+            if running.rollout.state == State::CheckingHealth {
+                running.progress.send_replace(refusal(refused("the agent was stopped")));
+                continue;
+            }
             let text =
                 "the agent was stopped before it had ended; the split stands, and the next agent goes on with it";
             running.draft.warnings.push(text.to_owned());
@@ -542,6 +567,20 @@ fn wait_for_confirm(desired: &mut Desired, rollout: &Rollout) {
                 Confirm::Auto => None,
             };
         }
+    }
+}
+
+fn checking(what: &str) -> Progress {
+    Progress::Checking {
+        schema: SCHEMA,
+        what: what.to_owned(),
+    }
+}
+
+fn refusal(error: ApiError) -> Progress {
+    Progress::Refused {
+        schema: SCHEMA,
+        error: Box::new(error),
     }
 }
 

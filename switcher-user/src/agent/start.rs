@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::AgentError;
 use super::disk::Disk;
+use super::healths::Healths;
 use super::hooks::Edges;
 use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
@@ -56,6 +57,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             wall: Arc::new(WallClock::default()),
             running: Vec::new(),
             sights: mpsc::channel(SIGHTS_MAX),
+            health: Healths::default(),
             status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),
         };
         let observed = owner.observe(&owner.desired.backend_addresses()).await?;
@@ -69,6 +71,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         resolved.image.epoch = owner.epoch + 1;
         owner.flip(resolved).await?;
         owner.refresh().await?;
+        let wanted = Arc::clone(&owner.desired);
+        owner.follow_health(&wanted);
         owner.resume().await;
         Ok(owner)
     }

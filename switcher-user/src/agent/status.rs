@@ -28,6 +28,7 @@ struct Known {
     observed: Option<Arc<Observed>>,
     running: BTreeMap<AliasName, String>,
     hooks: BTreeMap<String, Edge>,
+    health: BTreeMap<u32, String>,
     only: Option<AliasName>,
     epoch: u64,
     last_flip: Option<FlipTime>,
@@ -75,6 +76,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
             running: running.collect(),
             hooks: self.hooks.clone(),
+            health: self.health.texts(),
             only,
             epoch: self.epoch,
             last_flip: self.last_flip.clone(),
@@ -204,7 +206,12 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         flows: seen.census.get(&set.id).copied().unwrap_or(FlowCounts::default()),
         failures: seen.failures.get(&set.id).cloned().unwrap_or_default(),
         counters: seen.figures.get(&set.id).copied().unwrap_or_default(),
-        backends: backends(alias, set_name, paths.and_then(|paths| paths.get(set_name))),
+        backends: backends(
+            alias,
+            set_name,
+            paths.and_then(|paths| paths.get(set_name)),
+            &known.health,
+        ),
     });
     AliasStatus {
         name: name.clone(),
@@ -228,7 +235,12 @@ fn held_for_ms(alias: &Alias, now_ns: u64) -> Option<u64> {
     (left_ns > 0).then(|| left_ns.div_ceil(1_000_000))
 }
 
-fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) -> Vec<BackendStatus> {
+fn backends(
+    alias: &Alias,
+    set: &SetName,
+    choices: Option<&Vec<BackendChoice>>,
+    health: &BTreeMap<u32, String>,
+) -> Vec<BackendStatus> {
     let Some(set) = alias.sets.get(set) else {
         return Vec::new();
     };
@@ -244,6 +256,7 @@ fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>) 
             path: path.to_owned(),
             interface: choice.map(|choice| choice.interface.clone()).unwrap_or_default(),
             why: choice.map(|choice| choice.why.clone()).unwrap_or_default(),
+            health: health.get(&backend.id).cloned(),
         }
     };
     set.backends.iter().enumerate().map(status).collect()

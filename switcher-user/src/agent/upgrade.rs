@@ -13,7 +13,7 @@ use super::running::Running;
 use crate::api::{ApiError, ErrorCode, Progress, Reply, SCHEMA, UpgradeRequest};
 use crate::model::{Action, AliasName, LIMITS_MAX};
 use crate::plan::{Desired, Rollout, RolloutMove};
-use crate::rollout::{Action as Wanted, Snapshot, State, advance};
+use crate::rollout::{Action as Wanted, End, Snapshot, State, advance};
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) async fn upgrade(&mut self, mut request: UpgradeRequest, asked: Asked) -> Result<Reply, ApiError> {
@@ -89,8 +89,15 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return Err(timed_out());
         }
         let order = running.order();
-        let (state, wanted) = advance(&order, State::CheckingHealth, &Snapshot::default(), running.now_ms());
+        let seen = Snapshot {
+            health: self.health_of(&running.rollout),
+            ..Snapshot::default()
+        };
+        let (state, wanted) = advance(&order, State::CheckingHealth, &seen, running.now_ms());
         running.rollout.state = state;
+        if let State::Done(End::Refused { why, .. }) = &running.rollout.state {
+            return Err(refused(why));
+        }
         if let Some(Wanted::Flip { step }) = wanted {
             self.flip_step(running, step, asked.deadline).await?;
             let flipped = Snapshot {
@@ -99,8 +106,6 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             };
             let state = running.rollout.state.clone();
             (running.rollout.state, _) = advance(&order, state, &flipped, running.now_ms());
-            self.write_early(&mut running.draft).await;
-            running.rollout.receipt = running.draft.written_as;
             self.keep_rollout(&running.rollout).await;
         }
         Ok(())
@@ -128,6 +133,11 @@ impl Running {
     }
 }
 
+/// A set whose health check fails gets nothing.
+pub(super) fn refused(why: &str) -> ApiError {
+    ApiError::new(ErrorCode::Refused, format!("{why}; nothing was changed"))
+}
+
 pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, super::running::millis)
@@ -138,7 +148,7 @@ fn attached(mut running: watch::Receiver<Progress>, deadline: Instant) -> watch:
     let (progress, seen) = watch::channel(running.borrow_and_update().clone());
     tokio::spawn(async move {
         let copying = async {
-            while !matches!(*progress.borrow(), Progress::Finished { .. }) && running.changed().await.is_ok() {
+            while !progress.borrow().is_end() && running.changed().await.is_ok() {
                 progress.send_replace(running.borrow_and_update().clone());
             }
         };

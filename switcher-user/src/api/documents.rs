@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA;
+use super::{ApiError, SCHEMA};
 use crate::model::{
-    Action, AliasName, BackendAddress, Listener, Outcome, PathPolicy, Receipt, SetFigures, SetName, StackName,
-    StackSpec, UdpPolicy, Weight,
+    Action, AliasName, BackendAddress, HealthSpec, Listener, Outcome, PathPolicy, Receipt, SetFigures, SetName,
+    StackName, StackSpec, UdpPolicy, Weight,
 };
 
 /// `POST /v1/apply`.
@@ -70,6 +70,9 @@ pub struct HoldDocument {
 pub struct SetPut {
     /// The backends.
     pub backends: Vec<BackendAddress>,
+    /// How it is found out whether they work; `None`: nobody asks.
+    #[serde(default)]
+    pub health: Option<HealthSpec>,
 }
 
 /// `POST /v1/aliases/{alias}/split`.
@@ -182,6 +185,20 @@ pub struct SetProgress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Progress {
+    /// Nothing has changed; the new set is not proven by its health check yet.
+    Checking {
+        /// Version of the document.
+        schema: u32,
+        /// What is waited for, as a sentence.
+        what: String,
+    },
+    /// The end: nothing has changed.
+    Refused {
+        /// Version of the document.
+        schema: u32,
+        /// Why.
+        error: Box<ApiError>,
+    },
     /// A step has its share, and is observed.
     Observing {
         /// Version of the document.
@@ -227,6 +244,12 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// Nothing comes after it.
+    #[must_use]
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Refused { .. })
+    }
+
     /// The end.
     #[must_use]
     pub fn finished(receipt: Receipt) -> Self {

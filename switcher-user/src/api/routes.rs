@@ -211,7 +211,7 @@ fn lines(progress: watch::Receiver<Progress>) -> Response {
         let event = progress.borrow_and_update().clone();
         let mut line = serde_json::to_vec(&event).unwrap_or_default();
         line.push(b'\n');
-        let rest = (!matches!(event, Progress::Finished { .. })).then_some(progress);
+        let rest = (!event.is_end()).then_some(progress);
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (rest, false)))
     });
     (

@@ -185,6 +185,9 @@ pub struct BackendStatus {
     pub interface: String,
     /// Why that way.
     pub why: String,
+    /// What its health check says; `None`: nobody asks.
+    #[serde(default)]
+    pub health: Option<String>,
 }
 
 /// One verdict reason.

@@ -175,7 +175,7 @@ async fn lines(mut body: Incoming, seen: &mut impl FnMut(&Progress) -> ControlFl
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line = buffer.split_to(end + 1);
             let progress: Progress = serde_json::from_slice(&line).map_err(|error| cut(&error))?;
-            if matches!(progress, Progress::Finished { .. } | Progress::StillRunning { .. }) {
+            if progress.is_end() || matches!(progress, Progress::StillRunning { .. }) {
                 return Ok(progress);
             }
             if seen(&progress).is_break() {

@@ -211,6 +211,15 @@ fn set_lines(table: &mut String, set: &SetStatus, now_ns: u64) {
         let _ = writeln!(table, "    failed {ago_s} s ago: {client} at {backend}: {how}");
     }
     for backend in &set.backends {
-        let _ = writeln!(table, "    {:<22} {}: {}", backend.address, backend.path, backend.why);
+        let health = backend
+            .health
+            .as_ref()
+            .map(|health| format!("; {health}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            table,
+            "    {:<22} {}: {}{health}",
+            backend.address, backend.path, backend.why
+        );
     }
 }

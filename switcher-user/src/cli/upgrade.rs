@@ -107,7 +107,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             printer.progress(&text);
             printed = Some(Instant::now());
         }
-        if args.detach {
+        if args.detach && !matches!(progress, Progress::Checking { .. }) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -119,11 +119,12 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             ErrorCode::Unknown,
             "the upgrade, which another command began, is still running; this command stopped waiting, as its --timeout is over: run: switcher status",
         )),
-        begun @ (Progress::Observing { .. } | Progress::Draining { .. }) if args.detach => {
+        Progress::Refused { error, .. } => Err(*error),
+        begun @ (Progress::Checking { .. } | Progress::Observing { .. } | Progress::Draining { .. }) if args.detach => {
             printer.result(&begun, "begun; the agent goes on with it: switcher status");
             Ok(0)
         }
-        Progress::Observing { .. } | Progress::Draining { .. } => {
+        Progress::Checking { .. } | Progress::Observing { .. } | Progress::Draining { .. } => {
             Err(ApiError::new(ErrorCode::Unknown, "the agent did not say how it ended"))
         }
     }
@@ -131,6 +132,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
 
 fn text(progress: &Progress) -> Option<String> {
     match progress {
+        Progress::Checking { what, .. } => Some(what.clone()),
         Progress::Observing {
             epoch,
             step,

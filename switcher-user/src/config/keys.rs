@@ -7,7 +7,6 @@ const LATER_KEYS: &[&str] = &[
     "drain_action",
     "drain_timeout",
     "fail_on",
-    "health",
     "hold",
     "hook",
     "idle_timeout",

@@ -3,6 +3,7 @@
 mod alias;
 pub(crate) mod check;
 mod error;
+mod health;
 pub(crate) mod keys;
 pub(crate) mod node;
 mod set;

@@ -1,13 +1,14 @@
-//! One set: `backends`.
+//! One set: `backends`, `health`.
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 
 use super::check::{Check, Field};
+use super::health;
 use super::node::Value;
 use crate::model::{BACKENDS_PER_SET_MAX, BackendAddress, SetSpec};
 
-const KEYS: &[&str] = &["backends"];
+const KEYS: &[&str] = &["backends", "health"];
 const REMEDY: &str = "write it as backends: [\"10.1.0.2:8080\"]";
 
 /// One set. `None`: mistakes were noted. `listener_port`: the port of a backend that names none, if it is known.
@@ -26,7 +27,8 @@ pub(super) fn read(check: &mut Check, set: &Field<'_>, listener_port: Option<u16
         return None;
     };
     let backends = backends(check, field, listener_port);
-    (check.problems.len() == problems_before).then_some(SetSpec { backends })
+    let health = fields.get("health").and_then(|field| health::read(check, field));
+    (check.problems.len() == problems_before).then_some(SetSpec { backends, health })
 }
 
 fn backends(check: &mut Check, field: &Field<'_>, listener_port: Option<u16>) -> Vec<BackendAddress> {

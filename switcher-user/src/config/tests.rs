@@ -296,14 +296,15 @@ fn unknown_keys_are_refused() {
         (
             &[
                 LISTEN,
-                "    sets: {v1: {backends: [10.1.0.2], health: {http: /healthz, interval: 1s}}}\n",
+                "    sets: {v1: {backends: [10.1.0.2], health: {http: healthz, fails: 3}}}\n",
             ],
-            "s.yaml:6:39: aliases.web.sets.v1.health: 'health' is not supported in this version; remove it (known here: backends)",
+            "s.yaml:6:54: aliases.web.sets.v1.health.http: 'http:healthz' is no health check; write it as tcp, http:/healthz or command:CMD\n\
+             s.yaml:6:63: aliases.web.sets.v1.health.fails: unknown key 'fails'; did you mean 'fall'? (known here: tcp, http, command, interval, timeout, rise, fall)",
         ),
         (
             &[LISTEN, "    sets: {v1: {backend: [10.1.0.2]}}\n"],
             "s.yaml:6:12: aliases.web.sets.v1.backends: is missing; write it as backends: [\"10.1.0.2:8080\"]\n\
-             s.yaml:6:17: aliases.web.sets.v1.backend: unknown key 'backend'; did you mean 'backends'? (known here: backends)",
+             s.yaml:6:17: aliases.web.sets.v1.backend: unknown key 'backend'; did you mean 'backends'? (known here: backends, health)",
         ),
     ]);
 }
@@ -708,6 +709,7 @@ fn set() -> impl Strategy<Value = SetSpec> {
             .map(|text| text.parse().unwrap());
         SetSpec {
             backends: backends.chain(both).collect(),
+            health: None,
         }
     })
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod failure;
+mod health;
 mod hook;
 mod latency;
 mod limit;
@@ -14,6 +15,7 @@ mod weight;
 
 pub use backend::{BackendAddress, BackendError};
 pub use failure::{FailedFlow, Failure};
+pub use health::{HealthSpec, Probe, ProbeError};
 pub use hook::{Hook, HookError, HookPolicy};
 pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
 pub use limit::{LIMITS_MAX, Limit, LimitError, Metric, Unit};

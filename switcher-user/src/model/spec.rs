@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AliasName, BackendAddress, Listener, SetName, StackName, Weight};
+use super::{AliasName, BackendAddress, HealthSpec, Listener, SetName, StackName, Weight};
 
 /// Which way the packets of an alias take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,4 +111,7 @@ pub struct AliasSpec {
 pub struct SetSpec {
     /// The backends, never empty, at most [`super::BACKENDS_PER_SET_MAX`], no two alike.
     pub backends: Vec<BackendAddress>,
+    /// How it is found out whether they work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
 }

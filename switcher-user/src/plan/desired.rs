@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Rollout;
 use super::split::Split;
-use crate::model::{AliasName, BackendAddress, Listener, PathPolicy, SetName, StackName, StepBy, UdpPolicy};
+use crate::model::{
+    AliasName, BackendAddress, HealthSpec, Listener, PathPolicy, SetName, StackName, StepBy, UdpPolicy,
+};
 
 /// Version of the form on disk.
 pub const DESIRED_SCHEMA: u32 = 1;
@@ -87,6 +89,9 @@ pub struct Set {
     pub id: u32,
     /// Its backends.
     pub backends: Vec<Backend>,
+    /// How it is found out whether they work.
+    #[serde(default)]
+    pub health: Option<HealthSpec>,
 }
 
 /// One backend.

@@ -178,7 +178,13 @@ fn backends_changed(old: &Set, new: &Set) -> String {
         .filter(|b| !has(new, b.address))
         .map(|b| format!("-{}", b.address));
     let all: Vec<String> = added.chain(removed).collect();
+    let health = match &new.health {
+        _ if new.health == old.health => "",
+        Some(_) => "another health check",
+        None => "no health check",
+    };
     match all.len() {
+        0 if !health.is_empty() => health.to_owned(),
         0 => "backends in another order".to_owned(),
         count if count > SHOWN_MAX => format!("backends {} and {} more", all[..SHOWN_MAX].join(" "), count - SHOWN_MAX),
         _ => format!("backends {}", all.join(" ")),

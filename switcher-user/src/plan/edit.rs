@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
-use crate::model::{AliasName, AliasPolicy, BackendAddress, HOLD_MAX, Listener, SetName, StepBy, Weight};
+use crate::model::{AliasName, AliasPolicy, BackendAddress, HOLD_MAX, HealthSpec, Listener, SetName, StepBy, Weight};
 
 /// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
@@ -123,6 +123,7 @@ impl Desired {
         taken: &FlowSetIds,
     ) -> Result<(), Refusal> {
         let old = self.alias(name)?.sets.get(set).cloned();
+        let health = old.as_ref().and_then(|old| old.health.clone());
         let id = match &old {
             Some(old) => old.id,
             None => self.free_set_id(taken)?,
@@ -146,9 +147,31 @@ impl Desired {
             list.push(Backend { id, address: *address });
         }
         self.next_backend_id = next;
-        self.alias_mut(name)?
-            .sets
-            .insert(set.clone(), Set { id, backends: list });
+        let set_of = Set {
+            id,
+            backends: list,
+            health,
+        };
+        self.alias_mut(name)?.sets.insert(set.clone(), set_of);
+        Ok(())
+    }
+
+    /// How it is found out whether the backends of a set work; `None`: nobody asks.
+    ///
+    /// # Errors
+    /// When there is no such set, or its numbers make no sense.
+    pub fn set_health(&mut self, name: &AliasName, set: &SetName, health: Option<&HealthSpec>) -> Result<(), Refusal> {
+        if let Some(mistake) = health.and_then(HealthSpec::mistake) {
+            return Err(Refusal::Health {
+                alias: name.clone(),
+                set: set.clone(),
+                mistake,
+            });
+        }
+        self.alias(name)?.set(name, set)?;
+        if let Some(set) = self.alias_mut(name)?.sets.get_mut(set) {
+            set.health = health.cloned();
+        }
         Ok(())
     }
 

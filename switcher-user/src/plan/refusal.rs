@@ -50,6 +50,16 @@ pub enum Refusal {
         /// The set.
         set: SetName,
     },
+    /// Numbers of a health check.
+    #[error("the health check of set '{set}' of alias '{alias}' makes no sense: {mistake}")]
+    Health {
+        /// The alias.
+        alias: AliasName,
+        /// The set.
+        set: SetName,
+        /// What is wrong.
+        mistake: &'static str,
+    },
     /// An alias without a listener.
     #[error("alias '{alias}' has no listener; give it one, as 198.51.100.10:80/tcp")]
     NoListeners {
@@ -353,6 +363,7 @@ impl Refusal {
             Self::FamilyMismatch { alias, set: name, .. }
             | Self::SetHasShare { alias, set: name, .. }
             | Self::Unconfirmed { alias, set: name }
+            | Self::Health { alias, set: name, .. }
             | Self::SetHasFlows { alias, set: name, .. }
             | Self::UnknownSet { alias, set: name, .. }
             | Self::PreviousSetGone { alias, set: name, .. }

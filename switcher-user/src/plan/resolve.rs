@@ -96,6 +96,35 @@ impl Desired {
 }
 
 impl Resolved {
+    /// Takes backends out, by their numbers: they get no new flows. A set that would be left with none of a family keeps all of
+    /// it, for a backend that may fail is better than none; a note says so.
+    pub fn leave_out(&mut self, desired: &Desired, unusable: &BTreeSet<u32>) {
+        for (name, alias) in &desired.aliases {
+            for (set_name, set) in &alias.sets {
+                let plans = self.image.aliases.iter_mut().flat_map(|alias| &mut alias.sets);
+                let Some(plan) = plans.into_iter().find(|plan| plan.id == set.id) else {
+                    continue;
+                };
+                for v4 in [true, false] {
+                    let of_family = |backend: &BackendPlan| backend.address.is_ipv4() == v4;
+                    let mut family = plan.backends.iter().filter(|backend| of_family(backend)).peekable();
+                    if family.peek().is_none() {
+                        continue;
+                    }
+                    if family.all(|backend| unusable.contains(&backend.id)) {
+                        let family = if v4 { "IPv4" } else { "IPv6" };
+                        self.notes.push(format!(
+                            "set {name}/{set_name}: no {family} backend is healthy, so all of them get new flows (panic)"
+                        ));
+                    } else {
+                        plan.backends
+                            .retain(|backend| !of_family(backend) || !unusable.contains(&backend.id));
+                    }
+                }
+            }
+        }
+    }
+
     /// The stack carries nothing to a backend on a host that does not forward: requests would time out in silence.
     fn note_forwarding(&mut self, observed: &Observed) {
         let backends = || {

@@ -29,7 +29,7 @@ aliases:
 pub struct Ground {
     pub agent: Agent,
     pub v1: Nginx,
-    _v2: Nginx,
+    pub v2: Nginx,
     pub lab: Lab,
 }
 
@@ -45,12 +45,7 @@ impl Ground {
         let v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
         let v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
         let agent = Agent::start_with(&lab, arguments).unwrap();
-        Self {
-            agent,
-            v1,
-            _v2: v2,
-            lab,
-        }
+        Self { agent, v1, v2, lab }
     }
 
     /// `web` on v1, by this path.

@@ -6,6 +6,7 @@ mod bad_input;
 mod contract;
 mod crash;
 mod ground;
+mod health;
 mod host_process;
 mod keeping;
 mod local;

@@ -2,6 +2,7 @@
 
 mod changes;
 pub(super) mod fakes;
+mod health;
 mod lifecycle;
 mod rollouts;
 mod upgrades;
@@ -115,7 +116,7 @@ impl Agent {
         self.changes(Command::SetPut(
             alias.parse().unwrap(),
             set.parse().unwrap(),
-            SetPut { backends },
+            SetPut { backends, health: None },
         ))
         .await
     }
@@ -223,7 +224,11 @@ async fn finished(mut progress: watch::Receiver<Progress>) -> Receipt {
     let end = tokio::time::timeout(LONG, end).await.unwrap().unwrap().clone();
     match end {
         Progress::Finished { receipt, .. } => *receipt,
-        Progress::Observing { .. } | Progress::Draining { .. } | Progress::StillRunning { .. } => {
+        Progress::Checking { .. }
+        | Progress::Refused { .. }
+        | Progress::Observing { .. }
+        | Progress::Draining { .. }
+        | Progress::StillRunning { .. } => {
             unreachable!("it has finished")
         }
     }

@@ -1,0 +1,128 @@
+//! One question to one backend.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use crate::model::Probe;
+
+/// Asks once. The error is a part of a sentence.
+pub(super) async fn ask(probe: &Probe, to: SocketAddr, limit: Duration) -> Result<(), String> {
+    let asked = async {
+        match probe {
+            Probe::Tcp => connect(to).await.map(|_| ()),
+            Probe::Http { path } => http(to, path).await,
+            Probe::Command(command) => run(to, command).await,
+        }
+    };
+    let late = |_| Err(format!("no answer within {} ms", limit.as_millis()));
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(late)
+}
+
+async fn connect(to: SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(to).await.map_err(|error| error.to_string())
+}
+
+async fn http(to: SocketAddr, path: &str) -> Result<(), String> {
+    let text = |error: hyper::Error| format!("no HTTP answer: {error}");
+    let stream = connect(to).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    let request = Request::get(path)
+        .header(header::HOST, to.to_string())
+        .header(header::USER_AGENT, "switcher-health")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let answered = async { sender.send_request(request).await.map_err(text) };
+    tokio::pin!(answered);
+    let response = tokio::select! {
+        biased;
+        response = &mut answered => response?,
+        // The answer may have come with the end of the connection.
+        _ = connection => answered.await?,
+    };
+    // The body is not read: dropping the connection ends it.
+    match response.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(format!("GET {path} answers {}", status.as_u16())),
+    }
+}
+
+async fn run(to: SocketAddr, command: &str) -> Result<(), String> {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).env("SWITCHER_BACKEND", to.to_string());
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = shell.kill_on_drop(true).status().await;
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("its command failed ({status})")),
+        Err(error) => Err(format!("its command could not be run: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    async fn server(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                if answer.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        at
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_counts() {
+        let http = Probe::Http {
+            path: "/healthz".to_owned(),
+        };
+        let good = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(ask(&http, good, LIMIT).await, Ok(()));
+        assert_eq!(ask(&Probe::Tcp, good, LIMIT).await, Ok(()));
+        let bad = server("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(ask(&http, bad, LIMIT).await, Err("GET /healthz answers 500".to_owned()));
+        let silent = server("").await;
+        assert!(ask(&http, silent, LIMIT).await.unwrap_err().contains("within 500 ms"));
+        let other = server("SSH-2.0-x\r\n").await;
+        assert!(ask(&http, other, LIMIT).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_knows_whom_it_asks() {
+        let to: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let command = |text: &str| Probe::Command(text.to_owned());
+        assert_eq!(
+            ask(&command("test $SWITCHER_BACKEND = 192.0.2.1:80"), to, LIMIT).await,
+            Ok(())
+        );
+        assert!(ask(&command("exit 4"), to, LIMIT).await.unwrap_err().contains('4'));
+        assert!(
+            ask(&command("sleep 5"), to, LIMIT)
+                .await
+                .unwrap_err()
+                .contains("500 ms")
+        );
+    }
+}
