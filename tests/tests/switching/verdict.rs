@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use switcher_tests::lab::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Namespace};
 use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, Work};
@@ -21,7 +21,12 @@ enum Fault {
     Slow,
     /// Resets one connection of fifty.
     Sometimes,
+    /// Answers 500 to everything from the first client's request on; its health check passed before.
+    Errors,
 }
+
+/// A client of a version with `Fault::Errors` has asked.
+static ERRS: AtomicBool = AtomicBool::new(false);
 
 /// How many rollouts of each kind; more with `SWITCHER_ROLLOUTS=20`.
 fn rollouts(default: u64) -> u64 {
@@ -62,14 +67,21 @@ fn answer(mut stream: TcpStream, fault: Fault, number: u64) {
         if !seen.windows(4).any(|end| end == b"\r\n\r\n") {
             continue;
         }
+        let by_client = !String::from_utf8_lossy(&seen).contains("switcher-health");
         seen.clear();
         match fault {
             Fault::Silent => continue,
             Fault::Slow => std::thread::sleep(Duration::from_millis(20)),
+            Fault::Errors => _ = ERRS.fetch_or(by_client, Ordering::Relaxed),
             Fault::Resets | Fault::Sometimes => {}
         }
-        let answer = b"HTTP/1.1 200 OK\r\nX-Version: bad\r\nContent-Length: 4\r\n\r\nbad\n";
-        if stream.write_all(answer).is_err() {
+        let status = if fault == Fault::Errors && ERRS.load(Ordering::Relaxed) {
+            "500 Internal Server Error"
+        } else {
+            "200 OK"
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nX-Version: bad\r\nContent-Length: 4\r\n\r\nbad\n");
+        if stream.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
@@ -157,6 +169,38 @@ fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
     let _load = load(&ground, 400);
     let met = all_come_back(&ground, 9_004, 20);
     assert!(met.iter().all(|flows| *flows <= 1_600), "{met:?}");
+}
+
+/// The kernel sees good connections; the health check sees the 500.
+#[test]
+fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_005, Fault::Errors);
+    let _load = load(&ground, 400);
+    let check = "--health http:/healthz --health-interval 100ms";
+    let put = format!("set put web bad --backend 10.1.1.2:9005 --backend [fd00:1::2]:9005 {check}");
+    for _ in 0..rollouts(2) {
+        ERRS.store(false, Ordering::Relaxed);
+        ground.expect(&put, 0);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while ground.expect("status web", 0).stdout.matches("; healthy").count() < 2 {
+            assert!(Instant::now() < deadline, "it is well before a client asks");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let outcome = ground.expect("upgrade web --to bad --steps 20,100 --interval 20s --json", 3);
+        let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let (step, message) = (&receipt["steps"][0], receipt["message"].as_str().unwrap());
+        eprintln!("9005: after {} ms: {message}", step["observed_ms"]);
+        assert!(message.contains("answers 500"), "{message}");
+        let met = step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap();
+        assert!((1..=160).contains(&met), "{met}");
+        assert_eq!(ground.answers(), ["v1", "v1"]);
+    }
+    // It answers 500 before the upgrade begins: nothing is switched at all.
+    let epoch = ground.epoch();
+    let refused = ground.expect("upgrade web --to bad --steps 20,100", 1);
+    assert!(refused.stderr.contains("answers 500"), "{}", refused.stderr);
+    assert_eq!(ground.epoch(), epoch);
 }
 
 /// What is judged must not be moved by load and chance.
