@@ -65,6 +65,7 @@ const NEEDS: &[Need] = &[
     Need { what: "script", packages: &["bsdutils"], present: || on_path("script"), scope: Scope::All },
     Need { what: "nsenter", packages: &["util-linux"], present: || on_path("nsenter"), scope: Scope::All },
     Need { what: "prometheus and promtool", packages: &["prometheus"], present: || on_path("promtool"), scope: Scope::All },
+    Need { what: "sshd", packages: &["openssh-server"], present: || Path::new("/usr/sbin/sshd").exists(), scope: Scope::All },
     Need { what: "curl", packages: &["curl"], present: || on_path("curl"), scope: Scope::All },
     Need { what: "git", packages: &["git"], present: || on_path("git"), scope: Scope::All },
 ];
@@ -140,7 +141,11 @@ fn install(missing: &[&Need]) -> Result<()> {
 fn install_packages(repo: &Repo, packages: &[&str]) -> Result<()> {
     // Package lists of a new machine are stale, and a package is then not found.
     apt(repo, "the package lists, about 10 s", &["update"])?;
-    for (package, service) in [("nginx-light", "nginx"), ("prometheus", "prometheus")] {
+    for (package, service) in [
+        ("nginx-light", "nginx"),
+        ("prometheus", "prometheus"),
+        ("openssh-server", "ssh"),
+    ] {
         if packages.contains(&package) && Path::new("/run/systemd/system").exists() {
             eprintln!(
                 "Debian starts {service} once it is installed; the lab needs its program only: \

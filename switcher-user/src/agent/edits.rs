@@ -10,8 +10,17 @@ use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use crate::api::{AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, Reply, SCHEMA, SetPut, SplitRequest};
 use crate::kernel::KernelError;
-use crate::model::{Action, AliasName, AliasPolicy, Outcome, SetName};
-use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet};
+use crate::model::{Action, AliasName, AliasPolicy, Listener, Outcome, SetName};
+use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet, shadowed};
+
+/// How a change is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    /// Only say what would change.
+    dry_run: bool,
+    /// Listeners may take what the host is managed by.
+    force: bool,
+}
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) async fn apply(&mut self, request: ApplyRequest, asked: Asked) -> Result<Reply, ApiError> {
@@ -28,7 +37,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if !request.dry_run {
             self.refuse_busy(&named)?;
         }
-        self.change(next, request.dry_run, asked).await
+        let how = How {
+            dry_run: request.dry_run,
+            force: request.force,
+        };
+        self.change(next, how, asked).await
     }
 
     pub(super) async fn alias_put(
@@ -45,14 +58,18 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             shield: put.shield,
         };
         next.alias_put(alias, &put.listen, policy)?;
-        self.change(next, false, asked).await
+        let how = How {
+            force: put.force,
+            ..How::default()
+        };
+        self.change(next, how, asked).await
     }
 
     pub(super) async fn alias_rm(&mut self, alias: &AliasName, asked: Asked) -> Result<Reply, ApiError> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
         next.alias_rm(alias)?;
-        self.change(next, false, asked).await
+        self.change(next, How::default(), asked).await
     }
 
     pub(super) async fn set_put(
@@ -67,14 +84,14 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let taken = self.taken_set_ids().await?;
         next.set_put(alias, set, &put.backends, &taken)?;
         next.set_health(alias, set, put.health.as_ref())?;
-        self.change(next, false, asked).await
+        self.change(next, How::default(), asked).await
     }
 
     pub(super) async fn set_rm(&mut self, alias: &AliasName, set: &SetName, asked: Asked) -> Result<Reply, ApiError> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
         next.set_rm(alias, set)?;
-        self.change(next, false, asked).await
+        self.change(next, How::default(), asked).await
     }
 
     /// Numbers that no new set may get: those of sets that are there still, and those that flows name.
@@ -85,18 +102,20 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// Lands whatever differs, and says what that was.
-    async fn change(&mut self, next: Desired, dry_run: bool, asked: Asked) -> Result<Reply, ApiError> {
+    async fn change(&mut self, next: Desired, how: How, asked: Asked) -> Result<Reply, ApiError> {
         next.check()?;
+        let warnings = self.refuse_shadows(&next, how.force).await?;
         let differences = self.desired.differences(&next);
         self.refuse_flows(&self.desired.removed_sets(&next)).await?;
         let mut document = ChangesDocument {
             schema: SCHEMA,
-            dry_run,
+            dry_run: how.dry_run,
             epoch: self.epoch,
             changes: Vec::new(),
             receipt: None,
+            warnings,
         };
-        if dry_run {
+        if how.dry_run {
             self.check(&next, Look::Anew).await?;
         } else if !differences.is_empty() {
             let draft = Draft::new(Action::Apply, asked, &self.desired, &next);
@@ -120,6 +139,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             })
             .collect();
         Ok(Reply::Changes(Box::new(document)))
+    }
+
+    /// New listeners must not take what this host is managed by. Returns whom else they take clients from.
+    async fn refuse_shadows(&self, next: &Desired, force: bool) -> Result<Vec<String>, ApiError> {
+        let new = self.desired.new_listeners(next);
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listeners: Vec<Listener> = new.iter().map(|one| one.listener).collect();
+        let standing = self.host.standing(&listeners).await?;
+        Ok(shadowed(&new, &standing, std::process::id(), force)?)
     }
 
     /// A set's number stands in its flows, and people want to know where these are.
@@ -183,6 +213,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             epoch: self.epoch,
             changes,
             receipt: None,
+            warnings: Vec::new(),
         })))
     }
 

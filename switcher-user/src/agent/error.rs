@@ -129,6 +129,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::TooManySets { .. }
         | Refusal::TooManyBackends { .. } => ErrorCode::Invalid,
         Refusal::NoBypass { .. }
+        | Refusal::ListenerShadows { .. }
         | Refusal::NoSocket { .. }
         | Refusal::NoXdp { .. }
         | Refusal::NobodyHasShare { .. }

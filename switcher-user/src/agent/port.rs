@@ -11,7 +11,8 @@ use crate::image::ImagePlan;
 use crate::kernel::{
     Attached, Datapath, Device, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
 };
-use crate::net::{Interface, NetError, Observed, Observer};
+use crate::model::Listener;
+use crate::net::{Interface, NetError, Observed, Observer, Standing};
 
 /// The data path; see [`Datapath`] for what each means.
 #[allow(missing_docs)]
@@ -94,6 +95,7 @@ impl Kernel for PinnedDatapath {
 pub trait Host: Send + Sync + 'static {
     fn observe(&self, backends: &[IpAddr]) -> impl Future<Output = Result<Observed, NetError>> + Send;
     fn default_interfaces(&self) -> impl Future<Output = Result<Vec<Interface>, NetError>> + Send;
+    fn standing(&self, listeners: &[Listener]) -> impl Future<Output = Result<Standing, NetError>> + Send;
 }
 
 impl Host for Observer {
@@ -102,6 +104,9 @@ impl Host for Observer {
     }
     async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
         Self::default_interfaces(self).await
+    }
+    async fn standing(&self, listeners: &[Listener]) -> Result<Standing, NetError> {
+        Self::standing(self, listeners).await
     }
 }
 

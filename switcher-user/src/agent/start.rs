@@ -12,9 +12,9 @@ use super::hooks::Edges;
 use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
 use super::wall::{self, WallClock};
-use crate::model::HookPolicy;
+use crate::model::{HookPolicy, Listener};
 use crate::net::Observed;
-use crate::plan::{Desired, Resolved, Touched};
+use crate::plan::{Desired, PlacedListener, Resolved, Touched, shadowed};
 use crate::store::Store;
 
 impl<K: Kernel, H: Host> Owner<K, H> {
@@ -63,6 +63,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let observed = owner.observe(&owner.desired.backend_addresses()).await?;
         owner.check_edges(&observed)?;
         owner.attach_edges(&observed).await?;
+        owner.note_shadows().await;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
         let mut resolved = owner
             .desired
@@ -75,6 +76,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         owner.follow_health(&wanted);
         owner.resume().await;
         Ok(owner)
+    }
+
+    /// Sockets may have come since the listeners did, this agent's own among them.
+    async fn note_shadows(&self) {
+        let placed: Vec<PlacedListener> = self.desired.placed_listeners().collect();
+        let listeners: Vec<Listener> = placed.iter().map(|one| one.listener).collect();
+        let warnings = match self.host.standing(&listeners).await {
+            Ok(standing) => shadowed(&placed, &standing, std::process::id(), true).unwrap_or_default(),
+            Err(error) => vec![error.to_string()],
+        };
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
 
     fn check_edges(&self, observed: &Observed) -> Result<(), AgentError> {

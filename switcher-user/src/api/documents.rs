@@ -22,6 +22,9 @@ pub struct ApplyRequest {
     /// Remove what the stack owns and the file omits.
     #[serde(default)]
     pub prune: bool,
+    /// Take new listeners also where they take clients from what the host is managed by.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// `PUT /v1/aliases/{alias}`.
@@ -39,6 +42,9 @@ pub struct AliasPut {
     /// Refusals are kept from clients.
     #[serde(default)]
     pub shield: bool,
+    /// Take new listeners also where they take clients from what the host is managed by.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// `POST /v1/aliases/{alias}/hold`.
@@ -105,6 +111,9 @@ pub struct ChangesDocument {
     pub changes: Vec<Change>,
     /// The receipt, where a split changed.
     pub receipt: Option<Receipt>,
+    /// What somebody should know about it, as sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One alias in a list.

@@ -30,6 +30,9 @@ pub(super) enum Verb {
         /// Keep refusals from clients: their SYNs come again and go elsewhere, a second later.
         #[arg(long)]
         shield: bool,
+        /// Take new listeners also where SSH, etcd or this agent waits for clients.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -71,6 +74,7 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
             path,
             udp,
             shield,
+            force,
             wait,
         } => {
             let put = AliasPut {
@@ -78,6 +82,7 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
                 path,
                 udp,
                 shield,
+                force,
             };
             client
                 .change(Method::PUT, &format!("/v1/aliases/{name}"), &put, wait.timeout)

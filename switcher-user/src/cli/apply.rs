@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Remove what this stack owns and the file omits.
     #[arg(long)]
     prune: bool,
+    /// Take new listeners also where SSH, etcd or this agent waits for clients.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -39,6 +42,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         spec: parsed.spec,
         dry_run: args.dry_run,
         prune: args.prune,
+        force: args.force,
     };
     let answer = client
         .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, args.wait.timeout)

@@ -35,6 +35,9 @@ pub(super) fn changes_page(document: &ChangesDocument) -> String {
             let _ = writeln!(page, "warning: {warning}");
         }
     }
+    for warning in &document.warnings {
+        let _ = writeln!(page, "warning: {warning}");
+    }
     page
 }
 

@@ -10,13 +10,16 @@ mod nfnetlink;
 mod nftables;
 mod observed;
 mod route;
+mod sockets;
 
-pub use observed::{BackendRoute, Interface, NetError, Observed, RouteKind};
+pub use observed::{BackendRoute, Interface, NetError, Observed, RouteKind, Standing};
+pub use sockets::LocalSocket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use self::link::Link;
+use crate::model::Listener;
 
 /// Reads the facts. Made inside a tokio runtime; its sockets close when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -65,6 +68,33 @@ impl Observer {
             xdp_edges: Vec::new(),
             forwards_no_v4: is_off("/proc/sys/net/ipv4/ip_forward"),
             forwards_no_v6: is_off("/proc/sys/net/ipv6/conf/all/forwarding"),
+        })
+    }
+
+    /// What this host has at the places of these listeners.
+    ///
+    /// # Errors
+    /// When netlink fails, or the tables of sockets are not read in time.
+    pub async fn standing(&self, listeners: &[Listener]) -> Result<Standing, NetError> {
+        let mut own = BTreeSet::new();
+        for address in listeners.iter().map(|listener| listener.address) {
+            if route::to(&self.route, address).await?.is_some_and(|found| found.local) {
+                own.insert(address);
+            }
+        }
+        let at_own = listeners.iter().filter(|listener| own.contains(&listener.address));
+        let ports: Vec<u16> = at_own.map(|listener| listener.port).collect();
+        if ports.is_empty() {
+            return Ok(Standing::default());
+        }
+        let what = "the sockets of this host";
+        let sockets = ask::bounded(what, async {
+            let read = tokio::task::spawn_blocking(move || sockets::at_ports(&ports));
+            read.await.map_err(|error| ask::failed(what, error))
+        });
+        Ok(Standing {
+            sockets: sockets.await?,
+            own,
         })
     }
 

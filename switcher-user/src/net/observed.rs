@@ -1,9 +1,11 @@
 //! What was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use thiserror::Error;
+
+use super::LocalSocket;
 
 /// The way from this host to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,15 @@ pub struct Observed {
     pub forwards_no_v4: bool,
     /// The same for IPv6.
     pub forwards_no_v6: bool,
+}
+
+/// What this host has where listeners are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Those of the listeners' addresses that are this host's own.
+    pub own: BTreeSet<IpAddr>,
+    /// Sockets at the ports of listeners there.
+    pub sockets: Vec<LocalSocket>,
 }
 
 /// Why the network could not be observed.

@@ -9,6 +9,7 @@ mod hook;
 mod refusal;
 mod resolve;
 mod rollout;
+mod shadow;
 mod split;
 
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
@@ -18,6 +19,7 @@ pub use hook::{HookChoice, choose_hook};
 pub use refusal::Refusal;
 pub use resolve::{AliasPaths, BackendChoice, Resolved, Touched};
 pub use rollout::{Rollout, RolloutMove};
+pub use shadow::{PlacedListener, shadowed};
 pub use split::{HASH_SPACE, SEGMENTS_MAX, Split, SplitSegment, weights_text};
 
 #[cfg(test)]

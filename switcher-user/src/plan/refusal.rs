@@ -78,6 +78,22 @@ pub enum Refusal {
         /// The listener.
         listener: Listener,
     },
+    /// A listener that would take the clients of what this host is managed by.
+    #[error(
+        "listener {listener} of alias '{alias}' would take the clients of {service} on this host, new connections to {who}; name another address or port, or, if that is wanted, run the command again with --force"
+    )]
+    ListenerShadows {
+        /// The alias.
+        alias: AliasName,
+        /// Where it stands in the list.
+        index: usize,
+        /// The listener.
+        listener: Listener,
+        /// `SSH`, `etcd`, or `this agent`.
+        service: &'static str,
+        /// Process, pid and address.
+        who: String,
+    },
     /// Another alias has the listener.
     #[error("listener {listener} is claimed twice, by alias '{alias}' and by alias '{other}'; give it to one of them")]
     ListenerClaimed {
@@ -347,6 +363,7 @@ impl Refusal {
         match self {
             Self::ListenerClaimed { alias, index, .. }
             | Self::ListenerTwice { alias, index, .. }
+            | Self::ListenerShadows { alias, index, .. }
             | Self::ListenerIsLoopback { alias, index, .. } => listen(alias, index),
             Self::NoListeners { alias } | Self::TooManyListeners { alias, .. } => {
                 Some(format!("aliases.{alias}.listen"))

@@ -17,6 +17,7 @@ mod network;
 mod nginx;
 mod process;
 mod site;
+mod sshd;
 mod talker;
 mod teardown;
 
@@ -29,5 +30,6 @@ pub use network::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, V1_V
 pub use nginx::Nginx;
 pub use process::{Outcome, Process, run};
 pub use site::Lab;
+pub use sshd::{Sshd, banner};
 pub use talker::Talker;
 pub use teardown::{sweep, tear_down};

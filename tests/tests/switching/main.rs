@@ -13,6 +13,7 @@ mod local;
 mod mtu;
 mod rollout;
 mod rules;
+mod shadow;
 mod udp;
 mod verdict;
 mod waiting;

@@ -229,6 +229,7 @@ async fn bypass_is_refused_where_it_cannot_be() {
         path: PathPolicy::Bypass,
         udp: crate::model::UdpPolicy::Stay,
         shield: false,
+        force: false,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
     refused(
@@ -240,6 +241,33 @@ async fn bypass_is_refused_where_it_cannot_be() {
         agent.kernel.state().image.aliases[0].sets[0].backends[0].path,
         Path::Bypass { .. }
     ));
+}
+
+#[tokio::test]
+async fn a_listener_that_takes_the_hosts_own_clients_is_refused_unless_forced() {
+    let agent = Agent::start().await;
+    let own: std::net::IpAddr = "198.51.100.10".parse().unwrap();
+    agent.host.state().standing.own.insert(own);
+    let epoch = agent.status().await.epoch;
+    refused(
+        agent.put_alias("door", 22).await,
+        ErrorCode::Refused,
+        &["198.51.100.10:22/tcp", "SSH", "--force"],
+    );
+    assert_eq!(agent.status().await.epoch, epoch);
+    assert!(agent.on_disk().aliases.is_empty());
+    let put = AliasPut {
+        listen: vec!["198.51.100.10:22/tcp".parse().unwrap()],
+        path: PathPolicy::Auto,
+        udp: crate::model::UdpPolicy::Stay,
+        shield: false,
+        force: true,
+    };
+    let document = agent.changes(Command::AliasPut(alias("door"), put)).await.unwrap();
+    assert!(document.warnings[0].contains("198.51.100.10:22/tcp"), "{document:?}");
+    // It is there now: nothing more is asked.
+    let again = agent.put_alias("door", 22).await.unwrap();
+    assert_eq!((again.changes.len(), again.warnings.len()), (0, 0));
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use crate::kernel::{
     Attached, Device, Flip, FlowFigures, FlowPath, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role,
     SetCounters,
 };
-use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind};
+use crate::model::Listener;
+use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind, Standing};
 
 /// What the kernel was asked, and what it has.
 #[derive(Debug, Default)]
@@ -195,6 +196,7 @@ pub(super) struct HostState {
     pub(super) edges: Vec<&'static str>,
     pub(super) fail: bool,
     pub(super) looks: usize,
+    pub(super) standing: Standing,
 }
 
 impl Default for FakeHost {
@@ -205,6 +207,7 @@ impl Default for FakeHost {
             edges: vec!["eth9"],
             fail: false,
             looks: 0,
+            standing: Standing::default(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -263,6 +266,9 @@ impl Host for FakeHost {
             interfaces: vec![interface("lo", 1), interface("eth9", 2), interface("veth9", veth)],
             ..Observed::default()
         })
+    }
+    async fn standing(&self, _: &[Listener]) -> Result<Standing, NetError> {
+        Ok(self.state().standing.clone())
     }
     async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
         Ok(self.state().edges.iter().map(|name| interface(name, 2)).collect())

@@ -204,6 +204,7 @@ async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
         path: PathPolicy::Bypass,
         udp: crate::model::UdpPolicy::Stay,
         shield: false,
+        force: false,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
     agent.host.state().veth_ifindex = 12;

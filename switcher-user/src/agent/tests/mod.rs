@@ -106,6 +106,7 @@ impl Agent {
                 path: PathPolicy::Auto,
                 udp: crate::model::UdpPolicy::Stay,
                 shield: false,
+                force: false,
             },
         ))
         .await
@@ -143,8 +144,13 @@ impl Agent {
 
     async fn apply(&self, yaml: &str, dry_run: bool, prune: bool) -> Result<ChangesDocument, ApiError> {
         let spec = crate::config::parse(yaml, "stack.yaml").unwrap().spec;
-        self.changes(Command::Apply(Box::new(ApplyRequest { spec, dry_run, prune })))
-            .await
+        self.changes(Command::Apply(Box::new(ApplyRequest {
+            spec,
+            dry_run,
+            prune,
+            force: false,
+        })))
+        .await
     }
 
     async fn upgrade(
