@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod rehearsal;
 pub mod rollout;
 pub mod store;

@@ -46,6 +46,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 self.flows(request, reply);
                 return ControlFlow::Continue(());
             }
+            Command::Forecast(request) => {
+                self.forecast(request, asked, reply).await;
+                return ControlFlow::Continue(());
+            }
             Command::Apply(request) => self.apply(*request, asked).await,
             Command::AliasPut(alias, put) => self.alias_put(&alias, &put, asked).await,
             Command::AliasRm(alias) => self.alias_rm(&alias, asked).await,

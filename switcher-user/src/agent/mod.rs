@@ -9,6 +9,7 @@ mod edits;
 mod error;
 mod failures;
 mod flows;
+mod forecast;
 mod healths;
 mod hold;
 mod hooks;

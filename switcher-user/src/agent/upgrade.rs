@@ -17,18 +17,7 @@ use crate::rollout::{Action as Wanted, End, Snapshot, State, advance};
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) async fn upgrade(&mut self, mut request: UpgradeRequest, asked: Asked) -> Result<Reply, ApiError> {
-        request.aliases.sort_unstable();
-        request.aliases.dedup();
-        if request.aliases.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::Invalid,
-                "no alias is named; name at least one",
-            ));
-        }
-        if request.rollout.fail_on.len() > LIMITS_MAX {
-            let text = format!("more than {LIMITS_MAX} limits; leave some out");
-            return Err(ApiError::new(ErrorCode::Invalid, text));
-        }
+        in_form(&mut request)?;
         if let Some(running) = self.running.iter().find(|running| running.rollout.request == request) {
             return Ok(Reply::Progress(attached(running.progress.subscribe(), asked.deadline)));
         }
@@ -56,7 +45,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// What moves at each alias, and what is wanted when it has ended.
-    fn plan_rollout(&self, request: UpgradeRequest, asked: Asked) -> Result<(Rollout, Desired), ApiError> {
+    pub(super) fn plan_rollout(&self, request: UpgradeRequest, asked: Asked) -> Result<(Rollout, Desired), ApiError> {
         let mut after = (*self.desired).clone();
         let mut moves = Vec::with_capacity(request.aliases.len());
         for name in &request.aliases {
@@ -131,6 +120,23 @@ impl Running {
         );
         ApiError::new(ErrorCode::Busy, message)
     }
+}
+
+/// Aliases in order, each once; else a request is refused whatever the agent has.
+pub(super) fn in_form(request: &mut UpgradeRequest) -> Result<(), ApiError> {
+    request.aliases.sort_unstable();
+    request.aliases.dedup();
+    if request.aliases.is_empty() {
+        return Err(ApiError::new(
+            ErrorCode::Invalid,
+            "no alias is named; name at least one",
+        ));
+    }
+    if request.rollout.fail_on.len() > LIMITS_MAX {
+        let text = format!("more than {LIMITS_MAX} limits; leave some out");
+        return Err(ApiError::new(ErrorCode::Invalid, text));
+    }
+    Ok(())
 }
 
 /// A set whose health check fails gets nothing.

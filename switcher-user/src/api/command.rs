@@ -7,7 +7,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, DetachedDocument, FlowsDocument, FlowsRequest,
-    HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
+    ForecastDocument, HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument,
+    UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -30,6 +31,8 @@ pub enum Command {
     Split(AliasName, SplitRequest),
     /// Move a share, then drain.
     Upgrade(UpgradeRequest),
+    /// Say what that would do.
+    Forecast(UpgradeRequest),
     /// Let new flows wait.
     Hold(AliasName, HoldRequest),
     /// Let them go.
@@ -83,6 +86,8 @@ pub enum Reply {
     Hold(Box<HoldDocument>),
     /// To `flows`.
     Flows(Box<FlowsDocument>),
+    /// To `upgrade --dry-run`.
+    Forecast(Box<ForecastDocument>),
     /// To `detach`.
     Detached(DetachedDocument),
     /// To `upgrade`: how far it is, until it has finished.

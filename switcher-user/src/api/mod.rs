@@ -7,6 +7,7 @@ mod documents;
 mod error;
 mod extract;
 mod flows;
+mod forecast;
 mod routes;
 mod server;
 mod status;
@@ -20,6 +21,7 @@ pub use documents::{
 pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;
 pub use flows::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest};
+pub use forecast::{ForecastAlias, ForecastDocument, ForecastSet, ForecastStep};
 pub use server::{BindError, Server};
 pub use status::{
     AliasStatus, AttachedStatus, BackendStatus, ClockReading, FlowCounts, FlowTable, LocalStatus, ReasonStatus,

@@ -37,6 +37,7 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
         .route("/v1/aliases/{alias}/hold", post(hold))
         .route("/v1/aliases/{alias}/release", post(release))
         .route("/v1/upgrade", post(upgrade))
+        .route("/v1/upgrade/forecast", post(forecast))
         .route("/v1/receipts", get(receipts))
         .route("/v1/receipts/{id}", get(receipt))
         .route("/v1/detach", post(detach))
@@ -126,6 +127,10 @@ async fn confirm(agent: Agent, asker: Asker, Place(alias): Place<AliasName>) -> 
 
 async fn upgrade(agent: Agent, asker: Asker, Body(request): Body<UpgradeRequest>) -> Answer {
     ask(agent, asker, Command::Upgrade(request)).await
+}
+
+async fn forecast(agent: Agent, asker: Asker, Body(request): Body<UpgradeRequest>) -> Answer {
+    ask(agent, asker, Command::Forecast(request)).await
 }
 
 #[derive(Deserialize)]

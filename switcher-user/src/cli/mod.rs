@@ -9,6 +9,7 @@ mod confirm;
 mod detach;
 mod doctor;
 mod flows;
+mod forecast;
 mod hold;
 mod host;
 mod page;

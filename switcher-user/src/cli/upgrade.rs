@@ -3,12 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
+
 use super::End;
 use super::client::Client;
+use super::forecast::forecast_page;
 use super::page::finish;
 use super::printer::Printer;
 use super::wait::{WaitArgs, duration, millis};
-use crate::api::{ApiError, ErrorCode, Progress, SetProgress, UpgradeRequest};
+use crate::api::{ApiError, ErrorCode, ForecastDocument, Progress, SetProgress, UpgradeRequest};
 use crate::model::{AliasName, Confirm, Limit, RolloutOptions, SetName, StepBy, Steps};
 
 /// A log gets a line this often.
@@ -56,6 +59,9 @@ pub(super) struct Args {
     /// Return once the first step is made; the agent goes on.
     #[arg(long)]
     detach: bool,
+    /// Say what each step would do, and change nothing.
+    #[arg(long, conflicts_with = "detach")]
+    dry_run: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -100,6 +106,13 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         from: args.from,
         drain_timeout_ms: millis(args.drain_timeout),
     };
+    if args.dry_run {
+        let document: ForecastDocument = client
+            .change(Method::POST, "/v1/upgrade/forecast", &request, args.wait.timeout)
+            .await?;
+        printer.result(&document, &forecast_page(&document));
+        return Ok(0);
+    }
     let mut printed: Option<Instant> = None;
     let seen = |progress: &Progress| {
         let due = printer.is_live() || printed.is_none_or(|at| at.elapsed() >= LOG_EVERY);

@@ -130,3 +130,49 @@ fn the_commands_time_in_a_step_rolls_back() {
     ground.expect("upgrade web --to v2 --min-flows 1000000 --timeout 1s", 3);
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
+
+/// What is foretold is what comes: the same split, the same shares of the same clients, and no flow moves.
+#[test]
+fn a_dry_run_changes_nothing_and_foretells_what_comes() {
+    let ground = Ground::new("auto");
+    let mut kept: Vec<Kept> = (0..5).map(|_| Kept::open(ground.lab.client(), LISTENER_V4)).collect();
+    kept.iter_mut().for_each(|one| assert_eq!(one.ask(), "v1"));
+    let (epoch, receipts) = (ground.epoch(), ground.json("receipt ls --json"));
+    let line = "upgrade web --to v2 --steps 30,100 --interval 3s --drain-timeout 0s";
+    let foretold = ground.json(&format!("{line} --dry-run --json"));
+    assert_eq!((ground.epoch(), ground.json("receipt ls --json")), (epoch, receipts));
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    let steps = foretold["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 2);
+    for step in steps {
+        assert_eq!(step["flows"], 5, "{step}");
+        assert_eq!(step["flows_moved"], 0, "{step}");
+    }
+    let share = |step: usize, set: usize| {
+        steps[step]["aliases"][0]["sets"][set]["share_of_10000"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!([share(0, 0), share(0, 1), share(1, 0)], [7_000, 3_000, 10_000]);
+    let page = ground.expect(&format!("{line} --dry-run"), 0).stdout;
+    assert!(page.contains("of 5 established flow(s) 0 would move"), "{page}");
+    assert!(page.contains("nothing was changed"), "{page}");
+    // Today's flows all come from one client: in the first step it goes where it was foretold, whole.
+    let anew = |set: usize| {
+        steps[0]["aliases"][0]["sets"][set]["flows_begun_anew"]
+            .as_u64()
+            .unwrap()
+    };
+    let foretold = if anew(1) == 5 { "v2" } else { "v1" };
+    assert_eq!(anew(0) + anew(1), 5);
+    let upgrade = job(&ground.agent, line);
+    wait_for("a step", || {
+        split(&ground) == BTreeMap::from([("v1".to_owned(), 70), ("v2".to_owned(), 30)])
+    });
+    assert_eq!(ground.answers()[0], foretold);
+    ground.expect(&format!("{line} --dry-run"), 6);
+    assert_eq!(upgrade.join().unwrap(), 4);
+    kept.iter_mut()
+        .for_each(|one| assert_eq!(one.ask(), "v1", "no flow has moved"));
+    ground.expect("upgrade web --to nobody --dry-run", 1);
+}
