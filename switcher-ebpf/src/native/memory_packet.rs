@@ -10,7 +10,7 @@ use crate::sum;
 const ETHERNET_HEADER: usize = 14;
 
 /// The link-layer address of the host that packets in memory come to: a loopback device's, as in the kernel's test runs.
-const HOST_ADDRESS: [u8; 6] = [0; 6];
+pub const HOST_ADDRESS: [u8; 6] = [0; 6];
 
 /// A whole Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
