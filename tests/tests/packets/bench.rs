@@ -103,7 +103,9 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.xdp.take().map(pool::give_back);
+        if let Some(xdp) = self.xdp.take() {
+            pool::give_back(xdp);
+        }
         let _ = Datapath::detach(&self.bpffs);
         let _ = std::process::Command::new("umount")
             .arg("--lazy")
