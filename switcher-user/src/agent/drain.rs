@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::flows::{census_of_drain, to_figures};
+use super::flows::{add, to_figures};
 use super::port::{Kernel, Shared};
 use crate::api::FlowCounts;
-use crate::kernel::KernelError;
+use crate::kernel::{FlowState, FlowView, KernelError};
 use crate::model::SetFigures;
 
 /// Figures are looked at this often.
@@ -44,7 +44,27 @@ pub(super) struct Sight {
     /// The upgrade's number.
     pub(super) upgrade: u64,
     /// Figures in the order of `Watch::figures_of`, and the flows of the old sets where they were counted.
-    pub(super) seen: Result<(Vec<SetFigures>, Option<FlowCounts>), KernelError>,
+    pub(super) seen: Result<(Vec<SetFigures>, Option<Left>), KernelError>,
+}
+
+/// Flows of the old sets that a drain waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) counts: FlowCounts,
+    /// Age of the eldest.
+    pub(super) eldest: Option<Duration>,
+}
+
+/// An answer to the last datagram may still be on its way for so long.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// A drain of these sets waits for the flow. A quiet conversation whose next datagram goes to the new set anyway is none of
+/// those: it would keep an old version for minutes that nobody will talk to again.
+pub(super) fn is_waited_for(flow: &FlowView, set_ids: &[u32]) -> bool {
+    !flow.expired
+        && flow.state != FlowState::Closing
+        && set_ids.contains(&flow.set_id)
+        && (!flow.moves || flow.idle <= ANSWER_TIME)
 }
 
 /// Looks until the owner has gone, or drops its end of `watching`.
@@ -80,7 +100,7 @@ async fn look<K: Kernel>(
     kernel: &Shared<K>,
     order: &Watch,
     what: Watching,
-) -> Result<(Vec<SetFigures>, Option<FlowCounts>), KernelError> {
+) -> Result<(Vec<SetFigures>, Option<Left>), KernelError> {
     let Watch {
         figures_of, flows_of, ..
     } = order.clone();
@@ -96,13 +116,13 @@ async fn look<K: Kernel>(
         .await
 }
 
-fn left(kernel: &impl Kernel, set_ids: &[u32]) -> Result<FlowCounts, KernelError> {
-    let census = census_of_drain(kernel)?;
-    let mut sum = FlowCounts::default();
-    for counts in set_ids.iter().filter_map(|id| census.get(id)) {
-        sum.pending += counts.pending;
-        sum.established += counts.established;
-        sum.local += counts.local;
-    }
-    Ok(sum)
+fn left(kernel: &impl Kernel, set_ids: &[u32]) -> Result<Left, KernelError> {
+    let mut left = Left::default();
+    kernel.for_each_flow(&mut |flow| {
+        if is_waited_for(&flow, set_ids) {
+            add(&mut left.counts, &flow);
+            left.eldest = left.eldest.max(Some(flow.age));
+        }
+    })?;
+    Ok(left)
 }

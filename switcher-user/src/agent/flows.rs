@@ -1,7 +1,6 @@
 //! Counting flows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::port::{Kernel, Shared};
 use crate::api::FlowCounts;
@@ -12,37 +11,26 @@ use crate::plan::FlowSetIds;
 /// Flows by the number of their set.
 pub(super) type Census = BTreeMap<u32, FlowCounts>;
 
-/// An answer to the last datagram may still be on its way for so long.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
-
 /// Counts all flows that live: one past its time-out is none that anybody waits for.
 pub(super) fn census(kernel: &impl Kernel) -> Result<Census, KernelError> {
-    count(kernel, |_| true)
-}
-
-/// Counts the flows that a drain waits for. A quiet conversation whose next datagram goes to the new set anyway is none
-/// of them: it would keep an old version for minutes that nobody will talk to again.
-pub(super) fn census_of_drain(kernel: &impl Kernel) -> Result<Census, KernelError> {
-    count(kernel, |flow| !flow.moves || flow.idle <= ANSWER_TIME)
-}
-
-fn count(kernel: &impl Kernel, counts: impl Fn(&FlowView) -> bool) -> Result<Census, KernelError> {
     let mut census = Census::new();
     kernel.for_each_flow(&mut |flow| {
-        if flow.expired || !counts(&flow) {
-            return;
-        }
-        let counts = census.entry(flow.set_id).or_default();
-        if flow.path == FlowPath::Local && flow.state != FlowState::Closing {
-            counts.local += 1;
-        }
-        match flow.state {
-            FlowState::Pending => counts.pending += 1,
-            FlowState::Established => counts.established += 1,
-            FlowState::Closing => counts.closing += 1,
+        if !flow.expired {
+            add(census.entry(flow.set_id).or_default(), &flow);
         }
     })?;
     Ok(census)
+}
+
+pub(super) const fn add(counts: &mut FlowCounts, flow: &FlowView) {
+    if matches!(flow.path, FlowPath::Local) && !matches!(flow.state, FlowState::Closing) {
+        counts.local += 1;
+    }
+    match flow.state {
+        FlowState::Pending => counts.pending += 1,
+        FlowState::Established => counts.established += 1,
+        FlowState::Closing => counts.closing += 1,
+    }
 }
 
 /// Numbers of the sets that flow records name, those of expired flows too: the kernel counts the end of one at its set

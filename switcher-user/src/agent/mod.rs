@@ -13,6 +13,7 @@ mod forecast;
 mod healths;
 mod hold;
 mod hooks;
+mod leftovers;
 mod listing;
 mod owner;
 mod pins;
@@ -25,6 +26,7 @@ mod status;
 mod tick;
 mod upgrade;
 mod wall;
+mod who;
 
 pub use error::AgentError;
 pub(crate) use pins::PinsLock;

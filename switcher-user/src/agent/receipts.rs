@@ -5,9 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::answer::Asked;
 use super::door::Landed;
 use super::flows::figures;
+use super::leftovers::Leftovers;
 use super::owner::Owner;
 use super::port::{Host, Kernel, Shared};
 use super::upgrade::unix_ms;
+use super::who::who;
 use crate::api::SCHEMA;
 use crate::kernel::KernelError;
 use crate::model::{
@@ -37,6 +39,9 @@ pub(super) struct Draft {
     aliases: Vec<AliasChange>,
     watched: Vec<Watched>,
     landed: Option<Landed>,
+    /// When the first flip was asked for; CLOCK_MONOTONIC.
+    pub(super) first_flip_ns: Option<u64>,
+    pub(super) leftovers: Leftovers,
     /// The number that it was written under before it had ended.
     pub(super) written_as: Option<u64>,
     pub(super) flip_back: Option<FlipTime>,
@@ -60,6 +65,8 @@ impl Draft {
             aliases: Vec::new(),
             watched: Vec::new(),
             landed: None,
+            first_flip_ns: None,
+            leftovers: Leftovers::default(),
             written_as: None,
             flip_back: None,
             drain: None,
@@ -139,6 +146,7 @@ impl Draft {
         draft.written_as = rollout.receipt;
         let Some(kept) = kept else { return draft };
         draft.steps = kept.steps;
+        draft.first_flip_ns = kept.flip.as_ref().map(|flip| flip.before_ns);
         draft.landed = kept.flip.map(|flip| Landed {
             epoch_before: kept.epoch_before,
             epoch: kept.epoch_after,
@@ -168,6 +176,7 @@ impl Draft {
             .landed
             .as_ref()
             .map_or(landed.epoch_before, |first| first.epoch_before);
+        self.first_flip_ns.get_or_insert(landed.flip.before_ns);
         self.landed = Some(Landed { epoch_before, ..landed });
     }
 
@@ -205,6 +214,8 @@ impl Draft {
             exit_code: outcome.exit_code(),
             message,
             caller: self.caller,
+            user: None,
+            host: None,
             started_at: humantime::format_rfc3339_micros(self.started_at).to_string(),
             command_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             sets: sets.collect(),
@@ -215,6 +226,8 @@ impl Draft {
             flip_back: self.flip_back,
             last_new_flows,
             drain: self.drain,
+            left: self.leftovers.left,
+            failures: self.leftovers.failures,
             steps: self.steps,
             unpinned_flows,
             statements,
@@ -263,7 +276,7 @@ impl Draft {
             }
             Outcome::Done => changes,
             Outcome::FlowsLeft => format!(
-                "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established)",
+                "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established; the eldest is {} old)",
                 if changes.is_empty() {
                     "it was switched before"
                 } else {
@@ -273,6 +286,7 @@ impl Draft {
                 drain.waited_ms,
                 drain.pending_left,
                 drain.established_left,
+                seconds(drain.eldest_left_ms.unwrap_or_default()),
             ),
             Outcome::RolledBack => {
                 let why = self.why.as_deref().unwrap_or("the time was up");
@@ -281,6 +295,11 @@ impl Draft {
             Outcome::Unknown => format!("{changes}: how it ended is not known; run: switcher status"),
         }
     }
+}
+
+/// `1.2 s` of 1234.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
 fn change_text(change: &AliasChange) -> String {
@@ -341,6 +360,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         } else if outcome == Outcome::RolledBack {
             receipt.epoch_after = self.epoch;
         }
+        let uid = receipt.caller.uid;
+        (receipt.user, receipt.host) = self.disk.run(move |_| Ok(who(uid))).await.unwrap_or_default();
         let unwritten = receipt.clone();
         let written = self
             .disk

@@ -7,16 +7,17 @@ use tokio::sync::watch;
 
 use super::check::CheckTask;
 use super::door::Look;
-use super::drain::{Sight, Watch, Watching, watch_sets};
+use super::drain::{Left, Sight, Watch, Watching, watch_sets};
 use super::flows::figures;
+use super::leftovers::{Sought, leftovers};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
 use super::upgrade::{refused, unix_ms};
-use crate::api::{ApiError, ErrorCode, FlowCounts, Progress, SCHEMA, SetProgress};
+use crate::api::{ApiError, ErrorCode, Progress, SCHEMA, SetProgress};
 use crate::model::{AliasName, Confirm, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
 use crate::plan::{Desired, Rollout};
-use crate::rollout::{Action, Check, End, Health, Order, Snapshot, State, Verdict, Window, advance, judge};
+use crate::rollout::{Action, Check, End, Health, Order, Pace, Snapshot, State, Verdict, Window, advance, judge};
 
 /// A flip that the machine has decided on must not be cut short: the command's time is the machine's to keep.
 const FLIP_TIME: Duration = Duration::from_secs(60);
@@ -43,7 +44,10 @@ pub(super) struct Running {
     /// When which set had established how many flows in this step: the last two seconds.
     established: VecDeque<(u64, Vec<u64>)>,
     check: Option<CheckTask>,
-    left: Option<FlowCounts>,
+    left: Option<Left>,
+    /// Flows when the drain was first looked at.
+    at_first: Option<u64>,
+    pace: Pace,
     drain_began_ms: Option<u64>,
     clock: Clock,
     watching: watch::Sender<Watching>,
@@ -98,7 +102,7 @@ impl Running {
             breach: verdict.now,
             breach_at_end: verdict.at_end,
             new_flows: new.map(|(_, figures)| figures.flows_opened).sum(),
-            left: self.left.map(|left| left.live()),
+            left: self.left.map(|left| left.counts.live()),
             ..Snapshot::default()
         }
     }
@@ -171,8 +175,13 @@ impl Running {
     }
 
     /// Takes a look.
-    fn saw(&mut self, figures: Vec<SetFigures>, left: Option<FlowCounts>) {
+    fn saw(&mut self, figures: Vec<SetFigures>, left: Option<Left>) {
         (self.last, self.left) = (figures, left);
+        if let Some(left) = left.map(|left| left.counts.live()) {
+            self.at_first.get_or_insert(left);
+            let now = self.now_ms();
+            self.pace.saw(now, left);
+        }
         let established = self.since_step().map(|(_, since)| since.flows_established).collect();
         let now = self.now_ms();
         self.established.push_back((now, established));
@@ -231,6 +240,7 @@ impl Running {
             State::Draining { since_ms } => draining(
                 epoch,
                 self.left.unwrap_or_default(),
+                self.pace.estimate_ms(),
                 (since_ms + order.drain_timeout_ms).saturating_sub(now),
             ),
             State::CheckingHealth => checking("the new set is asked by its health check"),
@@ -263,7 +273,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             id,
             progress: watch::Sender::new(draining(
                 self.epoch,
-                FlowCounts::default(),
+                Left::default(),
+                None,
                 rollout.request.drain_timeout_ms,
             )),
             rollout,
@@ -275,6 +286,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             check: None,
             sets,
             left: None,
+            at_first: None,
+            pace: Pace::default(),
             drain_began_ms: None,
             clock,
             watching: watch::Sender::new(Watching::Figures),
@@ -470,6 +483,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 Outcome::Unknown
             }
         };
+        match leftovers(&self.kernel, running.sought()).await {
+            Ok(found) => running.draft.leftovers = found,
+            Err(error) => running
+                .draft
+                .warnings
+                .push(format!("who was left is not known: {error}")),
+        }
         let receipt = self.receipt(running.draft, outcome).await;
         let mut next = (*self.desired).clone();
         let had = next.rollouts.len();
@@ -510,14 +530,26 @@ impl Running {
             .send_if_modified(|watching| std::mem::replace(watching, what) != what);
     }
 
-    fn drain_result(&self, left: FlowCounts) -> DrainResult {
+    fn sought(&self) -> Sought {
+        let old = self.sets.iter().filter(|set| !set.is_new);
+        let named = |set: &Watched| (set.id, (set.alias.clone(), set.set.clone()));
+        Sought {
+            sets: self.sets.iter().map(named).collect(),
+            old: old.map(|set| set.id).collect(),
+            since_ns: self.draft.first_flip_ns.unwrap_or(u64::MAX),
+        }
+    }
+
+    fn drain_result(&self, left: Left) -> DrainResult {
         DrainResult {
             timeout_ms: self.rollout.request.drain_timeout_ms,
             waited_ms: self
                 .drain_began_ms
                 .map_or(0, |began| self.now_ms().saturating_sub(began)),
-            pending_left: left.pending,
-            established_left: left.established,
+            at_first: self.at_first.unwrap_or_default(),
+            pending_left: left.counts.pending,
+            established_left: left.counts.established,
+            eldest_left_ms: left.eldest.map(millis),
         }
     }
 }
@@ -584,12 +616,14 @@ fn refusal(error: ApiError) -> Progress {
     }
 }
 
-fn draining(epoch: u64, counts: FlowCounts, left_ms: u64) -> Progress {
+fn draining(epoch: u64, left: Left, estimate_ms: Option<u64>, left_ms: u64) -> Progress {
     Progress::Draining {
         schema: SCHEMA,
         epoch,
-        pending: counts.pending,
-        established: counts.established,
+        pending: left.counts.pending,
+        established: left.counts.established,
+        eldest_ms: left.eldest.map(millis),
+        estimate_ms,
         left_ms,
     }
 }

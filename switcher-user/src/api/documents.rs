@@ -235,6 +235,12 @@ pub enum Progress {
         pending: u64,
         /// Established flows of FROM.
         established: u64,
+        /// Age of the eldest of them.
+        #[serde(default)]
+        eldest_ms: Option<u64>,
+        /// At the pace of the last ten seconds it takes so long yet; none where no flow has ended in them.
+        #[serde(default)]
+        estimate_ms: Option<u64>,
         /// What is left of the drain's time.
         left_ms: u64,
     },

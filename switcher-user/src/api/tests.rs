@@ -151,6 +151,8 @@ async fn progress_is_a_line_each_and_ends() {
         epoch: 2,
         pending,
         established: 0,
+        eldest_ms: None,
+        estimate_ms: None,
         left_ms: 9,
     };
     let (progress, seen) = watch::channel(draining(3));

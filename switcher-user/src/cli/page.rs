@@ -1,6 +1,7 @@
 //! Changes and receipts as text.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::printer::Printer;
 use crate::api::ChangesDocument;
@@ -50,7 +51,7 @@ pub(super) fn receipt_page(receipt: &Receipt) -> String {
     };
     let id = receipt.id.map_or_else(|| "not kept".to_owned(), |id| id.to_string());
     let _ = writeln!(page, "\nreceipt      {id}");
-    let _ = writeln!(page, "ran by       uid {}{}", receipt.caller.uid, pid(receipt));
+    let _ = writeln!(page, "ran by       {}", who(receipt));
     let _ = writeln!(page, "began        {}", receipt.started_at);
     let _ = writeln!(page, "took         {} ms", thousandths(receipt.command_us));
     let _ = writeln!(page, "epoch        {} -> {}", receipt.epoch_before, receipt.epoch_after);
@@ -64,6 +65,7 @@ pub(super) fn receipt_page(receipt: &Receipt) -> String {
     }
     drain_lines(&mut page, receipt);
     step_lines(&mut page, &receipt.steps);
+    failure_lines(&mut page, receipt, flip);
     figures(&mut page, &receipt.sets);
     for statement in &receipt.statements {
         let _ = writeln!(page, "- {statement}");
@@ -71,17 +73,32 @@ pub(super) fn receipt_page(receipt: &Receipt) -> String {
     page
 }
 
-fn pid(receipt: &Receipt) -> String {
-    receipt.caller.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
+fn who(receipt: &Receipt) -> String {
+    let pid = receipt.caller.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let host = receipt
+        .host
+        .as_ref()
+        .map(|host| format!(", on {host}"))
+        .unwrap_or_default();
+    let user = receipt
+        .user
+        .as_ref()
+        .map(|user| format!("{user}, "))
+        .unwrap_or_default();
+    format!("{user}uid {}{pid}{host}", receipt.caller.uid)
 }
 
+/// The swap lies between the two times.
 fn flip_line(page: &mut String, name: &str, flip: &FlipTime) {
-    let took = thousandths(flip.after_ns.saturating_sub(flip.before_ns) / 1_000);
-    let _ = writeln!(
-        page,
-        "{name:<12} final at {} (the swap and its wait took {took} ms)",
-        flip.at
-    );
+    let took = Duration::from_nanos(flip.after_ns.saturating_sub(flip.before_ns));
+    let began = humantime::parse_rfc3339(&flip.at)
+        .ok()
+        .and_then(|at| at.checked_sub(took));
+    let began = began.map_or_else(String::new, |at| {
+        format!("between {} and ", humantime::format_rfc3339_micros(at))
+    });
+    let took = thousandths(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    let _ = writeln!(page, "{name:<12} {began}{}, then final ({took} ms)", flip.at);
 }
 
 fn drain_lines(page: &mut String, receipt: &Receipt) {
@@ -95,9 +112,43 @@ fn drain_lines(page: &mut String, receipt: &Receipt) {
         };
         let _ = writeln!(
             page,
-            "drain        {left} after {} ms (of {} ms)",
-            drain.waited_ms, drain.timeout_ms
+            "drain        {} flow(s) at first; {left} after {} ms (of {} ms)",
+            drain.at_first, drain.waited_ms, drain.timeout_ms
         );
+    }
+    for left in &receipt.left {
+        let _ = writeln!(
+            page,
+            "  left       {} at {} ({}/{}): {} s old, idle for {} s",
+            left.client,
+            left.backend,
+            left.alias,
+            left.set,
+            thousandths(left.age_ms),
+            thousandths(left.idle_ms)
+        );
+    }
+}
+
+/// The last that failed; times count from the flip, or the last of them.
+fn failure_lines(page: &mut String, receipt: &Receipt, flip: &FlipTime) {
+    for set in &receipt.failures {
+        let _ = writeln!(page, "failed last  {}/{}:", set.alias, set.set);
+        for failed in &set.flows {
+            let (sign, ns) = if failed.at_ns < flip.before_ns {
+                ('-', flip.before_ns - failed.at_ns)
+            } else {
+                ('+', failed.at_ns - flip.before_ns)
+            };
+            let _ = writeln!(
+                page,
+                "  {sign}{} s  {} at {}: {}",
+                thousandths(ns / 1_000_000),
+                failed.client,
+                failed.backend,
+                failed.how.text()
+            );
+        }
     }
 }
 

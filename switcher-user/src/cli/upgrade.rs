@@ -155,25 +155,35 @@ fn text(progress: &Progress) -> Option<String> {
             sets,
             ..
         } => Some(format!(
-            "step {step} of {steps}: {percent} % (epoch {epoch}), {}.{} s left; {}",
-            left_ms / 1_000,
-            left_ms % 1_000 / 100,
+            "step {step} of {steps}: {percent} % (epoch {epoch}), {} left; {}",
+            seconds(*left_ms),
             sets.iter().map(set_text).collect::<Vec<_>>().join("; "),
         )),
         Progress::Draining {
             epoch,
             pending,
             established,
+            eldest_ms,
+            estimate_ms,
             left_ms,
             ..
         } if pending + established > 0 => Some(format!(
-            "switched (epoch {epoch}); waiting for {} flow(s) of the old set ({pending} pending, {established} established), {}.{} s left",
+            "switched (epoch {epoch}); waiting for {} flow(s) of the old set ({pending} pending, {established} established), the eldest {} old; {}, {} left",
             pending + established,
-            left_ms / 1_000,
-            left_ms % 1_000 / 100,
+            seconds(eldest_ms.unwrap_or_default()),
+            estimate_ms.map_or_else(
+                || "none has ended of late".to_owned(),
+                |estimate| format!("at this pace {} more", seconds(estimate))
+            ),
+            seconds(*left_ms),
         )),
         _ => None,
     }
+}
+
+/// `1.2 s` of 1234.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
 fn set_text(one: &SetProgress) -> String {

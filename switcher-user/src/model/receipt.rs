@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AliasName, Latencies, SetName};
+use super::{AliasName, Latencies, LeftFlow, SetFailures, SetName};
 
 /// Which command changed the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,10 +234,16 @@ pub struct DrainResult {
     pub timeout_ms: u64,
     /// The time that it took.
     pub waited_ms: u64,
+    /// Flows of the old sets when they were first counted.
+    #[serde(default)]
+    pub at_first: u64,
     /// Flows of the old sets still in their handshake at the end.
     pub pending_left: u64,
     /// Established flows of the old sets at the end.
     pub established_left: u64,
+    /// Age of the eldest of these, in milliseconds.
+    #[serde(default)]
+    pub eldest_left_ms: Option<u64>,
 }
 
 impl DrainResult {
@@ -265,6 +271,12 @@ pub struct Receipt {
     pub message: String,
     /// Who ran it.
     pub caller: Caller,
+    /// That user's name, where the host's own files have it.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The host's name.
+    #[serde(default)]
+    pub host: Option<String>,
     /// When the agent took the command, RFC 3339, UTC.
     pub started_at: String,
     /// From there to its end, in microseconds.
@@ -285,6 +297,12 @@ pub struct Receipt {
     pub last_new_flows: Vec<LastNewFlow>,
     /// The drain, of an upgrade.
     pub drain: Option<DrainResult>,
+    /// Flows that were left at the old sets, the eldest first; of an upgrade.
+    #[serde(default)]
+    pub left: Vec<LeftFlow>,
+    /// Flows of its sets that failed last, from the first flip on; of an upgrade.
+    #[serde(default)]
+    pub failures: Vec<SetFailures>,
     /// The steps that were observed, of an upgrade.
     #[serde(default)]
     pub steps: Vec<StepReport>,

@@ -9,11 +9,13 @@
 mod evidence;
 mod machine;
 mod order;
+mod pace;
 mod state;
 mod verdict;
 
 pub use machine::advance;
 pub use order::Order;
+pub use pace::Pace;
 pub use state::{Action, Check, End, Health, Snapshot, State};
 pub use verdict::{FLOWS_MIN, Verdict, Window, judge};
 

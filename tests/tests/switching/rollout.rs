@@ -176,3 +176,65 @@ fn a_dry_run_changes_nothing_and_foretells_what_comes() {
         .for_each(|one| assert_eq!(one.ask(), "v1", "no flow has moved"));
     ground.expect("upgrade web --to nobody --dry-run", 1);
 }
+
+/// Who is left, since when, and how long the rest may take: while it drains and in the receipt.
+#[test]
+fn a_drain_says_who_is_left_and_how_long_it_may_take() {
+    let ground = Ground::new("bypass");
+    let open = || {
+        let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+        kept.ask();
+        kept
+    };
+    let eldest = open();
+    std::thread::sleep(Duration::from_secs(1));
+    let mut others: Vec<Kept> = (0..6).map(|_| open()).collect();
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_for("the switch", || {
+                split(&ground) == BTreeMap::from([("v2".to_owned(), 100)])
+            });
+            for _ in 0..6 {
+                std::thread::sleep(Duration::from_millis(800));
+                others.pop();
+            }
+        });
+        ground.expect("upgrade web --to v2 --drain-timeout 9s --json", 4)
+    });
+    // A log has a line each two seconds.
+    assert!(outcome.stderr.contains("waiting for"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the eldest"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("at this pace"), "{}", outcome.stderr);
+    let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let drain = &receipt["drain"];
+    assert_eq!(
+        (&drain["at_first"], &drain["established_left"]),
+        (&7.into(), &1.into()),
+        "{drain}"
+    );
+    let age_ms = drain["eldest_left_ms"].as_u64().unwrap();
+    // Since before the drain; what was seen last may be a little old.
+    assert!((8_000..30_000).contains(&age_ms), "{drain}");
+    let left = receipt["left"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(
+        (&left[0]["set"], &left[0]["backend"]),
+        (&"v1".into(), &"10.1.0.2:8080".into())
+    );
+    assert_eq!(
+        (&receipt["caller"]["uid"], &receipt["user"]),
+        (&0.into(), &"root".into())
+    );
+    let page = ground.expect(&format!("receipt show {}", receipt["id"]), 0).stdout;
+    let client = left[0]["client"].as_str().unwrap();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for text in [
+        "7 flow(s) at first; 1 flow(s) left",
+        &format!("left       {client} at 10.1.0.2:8080 (web/v1)"),
+        &format!("root, uid 0, pid {}, on {}", receipt["caller"]["pid"], host.trim()),
+        "flip         between ",
+    ] {
+        assert!(page.contains(text), "no '{text}' in:\n{page}");
+    }
+    drop(eldest);
+}

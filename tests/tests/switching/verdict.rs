@@ -131,6 +131,28 @@ fn a_version_that_refuses_is_rolled_back() {
     let met = all_come_back(&ground, 9_999, 5);
     assert!(met.iter().all(|flows| *flows <= 60), "{met:?}");
     assert_eq!(ground.answers(), ["v1", "v1"]);
+    let id = &ground.json("receipt ls --json")["receipts"][0]["id"];
+    let receipt = ground.json(&format!("receipt show {id} --json"));
+    let failures = receipt["failures"].as_array().unwrap();
+    let of_bad = failures
+        .iter()
+        .find(|one| one["set"] == "bad")
+        .expect("the last that failed");
+    let (flows, flip_ns) = (
+        of_bad["flows"].as_array().unwrap(),
+        receipt["flip"]["before_ns"].as_u64().unwrap(),
+    );
+    assert!((3..=20).contains(&flows.len()), "{flows:?}");
+    for flow in flows {
+        assert_eq!(flow["how"], "refused", "{flow}");
+        assert!(flow["at_ns"].as_u64().unwrap() >= flip_ns, "{flow}");
+    }
+    let page = ground.expect(&format!("receipt show {id}"), 0).stdout;
+    assert!(page.contains("failed last  web/bad:"), "{page}");
+    assert!(
+        page.contains(" at 10.1.1.2:9999: refused") || page.contains(" at [fd00:1::2]:9999: refused"),
+        "{page}"
+    );
 }
 
 #[test]
