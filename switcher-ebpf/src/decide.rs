@@ -72,15 +72,22 @@ const TO_SOCKET_PROGRAM: Verdict = Verdict {
 /// A packet that comes in by an interface: from a client, or from a backend on the bypass path.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    if !packet.is_for_host() {
-        return Verdict::pass(Reason::NotForHost);
-    }
+    let is_for_host = packet.is_for_host();
     let parsed = match parse(packet) {
         Ok(Content::Segment(parsed)) => parsed,
+        _ if !is_for_host => return Verdict::pass(Reason::NotForHost),
         Ok(Content::Error(error)) => return icmp_ingress(packet, tables, &error),
         Err(reason) => return Verdict::pass(reason),
     };
     let found = flow::find(tables, &parsed.key);
+    // What a backend behind a bridge's port answers has the address of the bridge, or of a client beside it.
+    if !is_for_host
+        && !found
+            .as_ref()
+            .is_some_and(|found| found.is_reply && is_from_backend(packet, found))
+    {
+        return Verdict::pass(Reason::NotForHost);
+    }
     if let Some(found) = &found
         && found.is_reply
     {
@@ -240,7 +247,9 @@ fn open<P: Packet, T: Tables>(
     let backend = choice.backend;
     // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
     let is_fresh = now_ns < tables.fresh_until_ns();
-    let bypass = P::CAN_BYPASS && backend.path == PATH_BYPASS && (is_fresh || packet.fits(backend.ifindex));
+    let is_beside = backend.bridge != 0 && backend.bridge == packet.ifindex();
+    let is_reached = P::CAN_BYPASS && (backend.path == PATH_BYPASS || is_beside);
+    let bypass = is_reached && (is_fresh || packet.fits(backend.ifindex));
     let path = if bypass { PATH_BYPASS } else { PATH_STACK };
     let mut identity = identity(parsed, choice, path, parsed.key.source_port);
     match begin(packet, tables, parsed, &mut identity, backend.ifindex, again, now_ns) {

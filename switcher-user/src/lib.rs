@@ -7,6 +7,8 @@ pub mod api;
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod discovery;
+pub mod dns;
 pub mod doctor;
 pub mod health;
 pub mod image;

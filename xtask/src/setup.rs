@@ -67,6 +67,8 @@ const NEEDS: &[Need] = &[
     Need { what: "prometheus and promtool", packages: &["prometheus"], present: || on_path("promtool"), scope: Scope::All },
     Need { what: "sshd", packages: &["openssh-server"], present: || Path::new("/usr/sbin/sshd").exists(), scope: Scope::All },
     Need { what: "curl", packages: &["curl"], present: || on_path("curl"), scope: Scope::All },
+    Need { what: "dockerd", packages: &["docker.io"], present: || on_path("dockerd"), scope: Scope::All },
+    Need { what: "busybox", packages: &["busybox-static"], present: || on_path("busybox"), scope: Scope::All },
     Need { what: "git", packages: &["git"], present: || on_path("git"), scope: Scope::All },
 ];
 
@@ -152,6 +154,12 @@ fn install_packages(repo: &Repo, packages: &[&str]) -> Result<()> {
                  `systemctl disable --now {service}`."
             );
         }
+    }
+    if packages.contains(&"docker.io") && Path::new("/run/systemd/system").exists() {
+        eprintln!(
+            "Debian starts Docker once it is installed, and Docker adds firewall rules; the lab needs its program only: \
+             `systemctl disable --now docker.socket docker`."
+        );
     }
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend_from_slice(packages);

@@ -136,8 +136,11 @@ pub struct BackendRow {
     pub id: u32,
     /// Host-side veth for the bypass path.
     pub ifindex: u32,
+    /// The bridge whose port that veth is; 0: none. Clients on it are bypassed, whatever `path` says: the backend answers
+    /// them straight, past the host.
+    pub bridge: u32,
     /// Zero.
-    pub reserved_words: [u32; 9],
+    pub reserved_words: [u32; 8],
 }
 
 const _: () = {

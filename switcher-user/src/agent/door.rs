@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ErrorCode};
+use crate::dns::Names;
 use crate::image::Path;
 use crate::kernel::{Flip, KernelError, Role};
 use crate::model::{FlipTime, PathPolicy};
@@ -59,6 +60,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 self.note_switched(&next, &flip);
                 let old = std::mem::replace(&mut self.desired, next);
                 self.follow_health(&old);
+                self.tell_names();
                 Ok(Landed {
                     epoch_before,
                     epoch: self.epoch,
@@ -67,6 +69,23 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             }
             Err(error) => Err(self.take_back(error).await),
         }
+    }
+
+    /// For whoever answers names: an alias's address of the pool, else all of its addresses.
+    pub(super) fn tell_names(&self) {
+        let addresses = self.desired.aliases.iter().map(|(name, alias)| {
+            let mut all: Vec<IpAddr> = alias.listen.iter().map(|listener| listener.address).collect();
+            all.sort_unstable();
+            all.dedup();
+            if all.iter().any(|address| self.pool.has(*address)) {
+                all.retain(|address| self.pool.has(*address));
+            }
+            (name.as_str().to_lowercase(), all)
+        });
+        let names = Names {
+            addresses: addresses.collect(),
+        };
+        self.names.send_replace(Arc::new(names));
     }
 
     /// Everything that can be refused.
@@ -103,6 +122,16 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             what: "routes, rules and interfaces".to_owned(),
             cause: format!("no answer within {} s", OBSERVE_TIMEOUT.as_secs()),
         })??;
+        let mut observed = observed;
+        let processes = self.container_processes(backends);
+        if !processes.is_empty() {
+            let look = tokio::time::timeout(OBSERVE_TIMEOUT, self.host.bridge_ports(&processes));
+            match look.await {
+                Ok(Ok(ports)) => observed.ports = ports,
+                Ok(Err(error)) => tracing::warn!("the ports of bridges: {error}"),
+                Err(_) => tracing::warn!("the ports of bridges: no answer within {} s", OBSERVE_TIMEOUT.as_secs()),
+            }
+        }
         let observed = Arc::new(observed);
         self.observed = Some((Arc::clone(&observed), Instant::now()));
         Ok(observed)
@@ -170,6 +199,15 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         resolved: &mut Resolved,
         change: Option<(&Desired, &Touched)>,
     ) -> Result<(), KernelError> {
+        for (ifindex, name) in resolved.bridges.clone() {
+            if let Err(error) = self.attach(&name, ifindex, Role::Edge).await {
+                let why = format!("{name} cannot be attached to: {error}; clients on it are not switched");
+                if !self.resolved.notes.contains(&why) {
+                    tracing::warn!("{why}");
+                }
+                resolved.notes.push(why);
+            }
+        }
         for (ifindex, name) in resolved.veths.clone() {
             let Err(error) = self.attach(&name, ifindex, Role::Backend).await else {
                 continue;
@@ -219,10 +257,13 @@ fn must_bypass(next: &Desired, touched: &Touched, resolved: &Resolved, ifindex: 
 
 /// Sends new flows of all backends behind the interface through the stack.
 fn take_stack(resolved: &mut Resolved, ifindex: u32, why: &str) {
-    let bypass = Path::Bypass { ifindex };
+    let leads_there = |path: Path| match path {
+        Path::Bypass { ifindex: of } | Path::Bridge { ifindex: of, .. } => of == ifindex,
+        Path::Stack | Path::Socket => false,
+    };
     let sets = resolved.image.aliases.iter_mut().flat_map(|alias| &mut alias.sets);
     for backend in sets.flat_map(|set| &mut set.backends) {
-        if backend.path == bypass {
+        if leads_there(backend.path) {
             backend.path = Path::Stack;
         }
     }
@@ -231,7 +272,7 @@ fn take_stack(resolved: &mut Resolved, ifindex: u32, why: &str) {
         .values_mut()
         .flat_map(|paths| paths.values_mut().flatten())
     {
-        if choice.path == bypass {
+        if leads_there(choice.path) {
             choice.path = Path::Stack;
             why.clone_into(&mut choice.why);
         }

@@ -1,6 +1,7 @@
 //! Commands that change what is wanted at once.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::answer::Asked;
 use super::door::Look;
@@ -8,7 +9,9 @@ use super::flows::{census, set_ids_in_flows};
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
-use crate::api::{AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, Reply, SCHEMA, SetPut, SplitRequest};
+use crate::api::{
+    AliasPut, ApiError, ApplyRequest, Change, ChangesDocument, PlacePort, Reply, SCHEMA, SetPut, SplitRequest,
+};
 use crate::kernel::KernelError;
 use crate::model::{Action, AliasName, AliasPolicy, Listener, Outcome, SetName};
 use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet, shadowed};
@@ -23,9 +26,10 @@ struct How {
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
-    pub(super) async fn apply(&mut self, request: ApplyRequest, asked: Asked) -> Result<Reply, ApiError> {
+    pub(super) async fn apply(&mut self, mut request: ApplyRequest, asked: Asked) -> Result<Reply, ApiError> {
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
+        self.place(&mut request)?;
         next.converge(&request.spec, request.prune, &taken)?;
         let mut named: BTreeSet<AliasName> = request.spec.aliases.keys().cloned().collect();
         named.extend(
@@ -42,6 +46,46 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             force: request.force,
         };
         self.change(next, how, asked).await
+    }
+
+    /// Gives aliases the listeners whose addresses the agent knows: of its pool, and of the host.
+    fn place(&self, request: &mut ApplyRequest) -> Result<(), Refusal> {
+        let mut given = Vec::new();
+        for (name, places) in &request.places {
+            let Some(alias) = request.spec.aliases.get_mut(name) else {
+                continue;
+            };
+            let mut listen = |address: IpAddr, ports: &[PlacePort]| {
+                alias.listen.extend(ports.iter().map(|port| Listener {
+                    address,
+                    port: port.port.get(),
+                    protocol: port.protocol,
+                }));
+            };
+            if !places.inside.is_empty() {
+                let own = self.desired.pool_address(self.pool, name, &given)?;
+                given.push(own);
+                listen(own, &places.inside);
+            }
+            if !places.published.is_empty() {
+                let own = self.host_addresses();
+                if own.is_empty() {
+                    let (alias, edges) = (name.clone(), self.edges.names.join(", "));
+                    return Err(Refusal::NowhereToPublish { alias, edges });
+                }
+                own.into_iter().for_each(|address| listen(address, &places.published));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's IPv4 addresses at which clients come in.
+    fn host_addresses(&self) -> Vec<IpAddr> {
+        let interfaces = self.observed.iter().flat_map(|(observed, _)| &observed.interfaces);
+        let edges = interfaces.filter(|interface| self.edges.names.contains(&interface.name));
+        let own = edges.flat_map(|interface| interface.addresses.iter().copied());
+        own.filter(|address| address.is_ipv4() && !address.is_loopback())
+            .collect()
     }
 
     pub(super) async fn alias_put(

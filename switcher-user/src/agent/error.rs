@@ -14,6 +14,14 @@ use crate::store::StoreError;
 /// Why the agent did not start, or ended.
 #[derive(Debug, Error)]
 pub enum AgentError {
+    /// The address for names cannot be had.
+    #[error("names cannot be answered at {place}: {cause}; name an address of this host that is free, with --dns")]
+    Dns {
+        /// The address.
+        place: std::net::SocketAddr,
+        /// What the system said.
+        cause: std::io::Error,
+    },
     /// The state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -132,6 +140,8 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::ListenerShadows { .. }
         | Refusal::NoSocket { .. }
         | Refusal::NoXdp { .. }
+        | Refusal::PoolUsedUp { .. }
+        | Refusal::NowhereToPublish { .. }
         | Refusal::NobodyHasShare { .. }
         | Refusal::FromHasNoShare { .. }
         | Refusal::NoPrevious { .. }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod check;
+mod containers;
 mod disk;
 mod door;
 mod drain;

@@ -1,13 +1,15 @@
 //! The one task that owns the state.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::containers::{Snapshots, changed};
 use super::disk::Disk;
 use super::drain::Sight;
 use super::healths::Healths;
@@ -16,10 +18,11 @@ use super::port::{Host, Kernel, Shared};
 use super::running::Running;
 use super::wall::WallClock;
 use crate::api::Envelope;
+use crate::dns::Names;
 use crate::kernel::Role;
 use crate::model::{AliasName, FlipTime};
 use crate::net::Observed;
-use crate::plan::{Desired, Resolved};
+use crate::plan::{Desired, Pool, Resolved};
 
 /// How often the host is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,6 +67,16 @@ pub(super) struct Owner<K, H> {
     /// The last change of each alias's split.
     pub(super) switched: BTreeMap<AliasName, FlipTime>,
     pub(super) wall: Arc<WallClock>,
+    /// What discovery sees of the containers.
+    pub(super) containers: Snapshots,
+    /// What is to be said of them, as sentences.
+    pub(super) container_notes: Vec<String>,
+    /// Where addresses of aliases come from that have none of their own.
+    pub(super) pool: Pool,
+    /// Where names are answered.
+    pub(super) dns: Option<SocketAddr>,
+    /// The names, for whoever answers.
+    pub(super) names: watch::Sender<Arc<Names>>,
     /// Rollouts that have begun and not ended.
     pub(super) running: Vec<Running>,
     /// What their tasks saw.
@@ -87,7 +100,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 },
                 Some(sight) = self.sights.1.recv() => self.looked(sight).await,
                 Some(report) = self.health.probers.next() => self.health_answer(report).await,
-                _ = tick.tick() => self.tick().await,
+                () = changed(&mut self.containers) => self.follow_containers().await,
+                _ = tick.tick() => {
+                    self.follow_containers().await;
+                    self.tick().await;
+                }
             }
         }
         self.leave_rollouts().await;

@@ -1,6 +1,7 @@
 //! What the agent needs of the kernel and of the host's network: one trait each, so that its own logic can be tested
 //! against a recording one.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::kernel::{
     Attached, Datapath, Device, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
 };
 use crate::model::Listener;
-use crate::net::{Interface, NetError, Observed, Observer, Standing};
+use crate::net::{BridgePort, Interface, NetError, Observed, Observer, Standing};
 
 /// The data path; see [`Datapath`] for what each means.
 #[allow(missing_docs)]
@@ -96,6 +97,12 @@ pub trait Host: Send + Sync + 'static {
     fn observe(&self, backends: &[IpAddr]) -> impl Future<Output = Result<Observed, NetError>> + Send;
     fn default_interfaces(&self) -> impl Future<Output = Result<Vec<Interface>, NetError>> + Send;
     fn standing(&self, listeners: &[Listener]) -> impl Future<Output = Result<Standing, NetError>> + Send;
+    fn bridge_ports(
+        &self,
+        _processes: &[(IpAddr, u32)],
+    ) -> impl Future<Output = Result<BTreeMap<IpAddr, BridgePort>, NetError>> + Send {
+        std::future::ready(Ok(BTreeMap::new()))
+    }
 }
 
 impl Host for Observer {
@@ -107,6 +114,9 @@ impl Host for Observer {
     }
     async fn standing(&self, listeners: &[Listener]) -> Result<Standing, NetError> {
         Self::standing(self, listeners).await
+    }
+    async fn bridge_ports(&self, processes: &[(IpAddr, u32)]) -> Result<BTreeMap<IpAddr, BridgePort>, NetError> {
+        Self::bridge_ports(self, processes).await
     }
 }
 

@@ -9,20 +9,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::AgentError;
+use super::containers::Snapshots;
 use super::owner::{Left, Owner};
 use super::pins::PinsLock;
 use super::port::PinnedDatapath;
+use super::start::Beside;
 use crate::api::Server;
+use crate::discovery::Watcher;
+use crate::dns::Responder;
 use crate::kernel::{CgroupChoice, Datapath, DatapathConfig, HookMode, LocalClients};
 use crate::metrics::MetricsServer;
 use crate::model::HookPolicy;
 use crate::net::Observer;
+use crate::plan::Pool;
 use crate::store::Store;
 
 /// Commands that wait for the agent; more wait at the socket.
 const COMMANDS_MAX: usize = 64;
 /// How long a change that has begun may take to its end.
 const LAST_CHANGE: Duration = Duration::from_secs(10);
+/// How long Docker may take to say what runs, before the agent starts without.
+const FIRST_LIST: Duration = Duration::from_secs(5);
 /// How long answers that are on their way may take at the end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -43,6 +50,12 @@ pub struct Options {
     pub cgroup: CgroupChoice,
     /// The hook that these get.
     pub hook: HookPolicy,
+    /// Docker's socket; none: containers are not followed.
+    pub docker: Option<PathBuf>,
+    /// Where names of aliases are answered; none: nowhere.
+    pub dns: Option<SocketAddr>,
+    /// Where addresses of aliases come from that have none of their own.
+    pub pool: Pool,
 }
 
 /// Runs until SIGTERM, SIGINT or `detach`. The data path stays, except after `detach`.
@@ -58,6 +71,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
     let metrics = bind_metrics(&options).await?;
+    let responder = bind_dns(&options).await?;
     let observer = Observer::new()?;
     let bpffs = options.bpffs.clone();
     blocking(move || Datapath::prepare(&bpffs)).await??;
@@ -68,7 +82,16 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         datapath,
         bpffs: options.bpffs.clone(),
     };
-    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces, options.hook).await?;
+    let beside = Beside {
+        hook: options.hook,
+        containers: follow_docker(&options).await,
+        pool: options.pool,
+        dns: options.dns,
+    };
+    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces, beside).await?;
+    if let Some(responder) = responder {
+        tokio::spawn(responder.serve(owner.names.subscribe()));
+    }
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (stop_serving, serve_until) = oneshot::channel();
@@ -143,6 +166,26 @@ async fn open(options: &Options) -> Result<Datapath, AgentError> {
         datapath
     });
     datapath.await
+}
+
+async fn bind_dns(options: &Options) -> Result<Option<Responder>, AgentError> {
+    let Some(place) = options.dns else { return Ok(None) };
+    let bound = Responder::bind(place).await;
+    bound.map(Some).map_err(|cause| AgentError::Dns { place, cause })
+}
+
+/// Starts to follow Docker. What is to be served depends on what runs, so the first list is waited for, a while.
+async fn follow_docker(options: &Options) -> Snapshots {
+    let (watcher, mut snapshots) = Watcher::new(options.docker.clone()?);
+    tokio::spawn(watcher.run());
+    if tokio::time::timeout(FIRST_LIST, snapshots.wait_for(|snapshot| snapshot.listed))
+        .await
+        .is_err()
+    {
+        tracing::warn!("Docker does not answer yet; sets that follow containers stay as they are");
+    }
+    snapshots.mark_changed();
+    Some(snapshots)
 }
 
 async fn finish<R>(task: &mut JoinHandle<R>, longest: Duration) {

@@ -1,11 +1,13 @@
 //! The start: take up what was wanted, on top of what an earlier agent left in the kernel.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::AgentError;
+use super::containers::Snapshots;
 use super::disk::Disk;
 use super::healths::Healths;
 use super::hooks::Edges;
@@ -14,8 +16,21 @@ use super::port::{Host, Kernel, Shared};
 use super::wall::{self, WallClock};
 use crate::model::{HookPolicy, Listener};
 use crate::net::Observed;
-use crate::plan::{Desired, PlacedListener, Resolved, Touched, shadowed};
+use crate::plan::{Desired, PlacedListener, Pool, Resolved, Touched, shadowed};
 use crate::store::Store;
+
+/// What an agent may go without, or leave as it is.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// The hook that the interfaces get.
+    pub(super) hook: HookPolicy,
+    /// What discovery sees of the containers.
+    pub(super) containers: Snapshots,
+    /// Where addresses of aliases come from that have none of their own.
+    pub(super) pool: Pool,
+    /// Where names are answered.
+    pub(super) dns: Option<SocketAddr>,
+}
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Attaches to the interfaces and installs what is wanted, with an epoch above all earlier ones.
@@ -25,7 +40,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         store: Store,
         mut desired: Desired,
         interfaces: &[String],
-        hook: HookPolicy,
+        beside: Beside,
     ) -> Result<Self, AgentError> {
         let served = kernel.epoch()?;
         if let (1.., Some(path)) = (served, store.missing_desired()) {
@@ -34,7 +49,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
         let edges = Edges {
             names: edges(&host, interfaces).await?,
-            hook,
+            hook: beside.hook,
         };
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
@@ -55,11 +70,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             last_flip: None,
             switched,
             wall: Arc::new(WallClock::default()),
+            containers: beside.containers,
+            container_notes: Vec::new(),
+            pool: beside.pool,
+            dns: beside.dns,
+            names: watch::Sender::default(),
             running: Vec::new(),
             sights: mpsc::channel(SIGHTS_MAX),
             health: Healths::default(),
             status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),
         };
+        owner.tell_names();
         let observed = owner.observe(&owner.desired.backend_addresses()).await?;
         owner.check_edges(&observed)?;
         owner.attach_edges(&observed).await?;

@@ -26,6 +26,7 @@ struct Known {
     desired: Arc<Desired>,
     resolved: Arc<Resolved>,
     observed: Option<Arc<Observed>>,
+    container_notes: Vec<String>,
     running: BTreeMap<AliasName, String>,
     hooks: BTreeMap<String, Edge>,
     health: BTreeMap<u32, String>,
@@ -73,6 +74,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let known = Known {
             desired: Arc::clone(&self.desired),
             resolved: Arc::clone(&self.resolved),
+            container_notes: self.notes_on_containers(),
             observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
             running: running.collect(),
             hooks: self.hooks.clone(),
@@ -153,7 +155,13 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
             .as_ref()
             .map(|observed| observed.firewall.clone())
             .unwrap_or_default(),
-        notes: known.resolved.notes.clone(),
+        notes: known
+            .resolved
+            .notes
+            .iter()
+            .chain(&known.container_notes)
+            .cloned()
+            .collect(),
         flow_table: flow_table(seen),
         unpinned_flows: seen.figures.values().map(|figures| figures.flows_unpinned).sum(),
         aliases: aliases
@@ -249,7 +257,7 @@ fn backends(
         let path = match choice.map(|choice| choice.path) {
             Some(Path::Bypass { .. }) => "bypass",
             Some(Path::Socket) => "socket",
-            Some(Path::Stack) | None => "stack",
+            Some(Path::Stack | Path::Bridge { .. }) | None => "stack",
         };
         BackendStatus {
             address: backend.address,

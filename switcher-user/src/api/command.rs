@@ -6,9 +6,9 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, DetachedDocument, FlowsDocument, FlowsRequest,
-    ForecastDocument, HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument,
-    UpgradeRequest,
+    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, DetachedDocument,
+    FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut,
+    SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -43,6 +43,8 @@ pub enum Command {
     Confirm(AliasName),
     /// Everything there is to see; of one alias only, if named.
     Status(Option<AliasName>),
+    /// List the containers that discovery sees.
+    Containers,
     /// List flows.
     Flows(FlowsRequest),
     /// List the newest receipts.
@@ -84,6 +86,8 @@ pub enum Reply {
     Status(Box<StatusDocument>),
     /// To `hold` and `release`.
     Hold(Box<HoldDocument>),
+    /// To `GET /v1/containers`.
+    Containers(Box<ContainersDocument>),
     /// To `flows`.
     Flows(Box<FlowsDocument>),
     /// To `upgrade --dry-run`.

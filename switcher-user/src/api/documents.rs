@@ -1,13 +1,15 @@
 //! Requests and answers.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
 use super::{ApiError, SCHEMA};
 use crate::model::{
-    Action, AliasName, BackendAddress, HealthSpec, Listener, Outcome, PathPolicy, Receipt, SetFigures, SetName,
-    StackName, StackSpec, UdpPolicy, Weight,
+    Action, AliasName, BackendAddress, HealthSpec, Listener, Outcome, PathPolicy, Protocol, Receipt, SetFigures,
+    SetName, StackName, StackSpec, UdpPolicy, Weight,
 };
 
 /// `POST /v1/apply`.
@@ -25,6 +27,61 @@ pub struct ApplyRequest {
     /// Take new listeners also where they take clients from what the host is managed by.
     #[serde(default)]
     pub force: bool,
+    /// Listeners beside those of the file, at addresses that the agent knows.
+    #[serde(default)]
+    pub places: BTreeMap<AliasName, Places>,
+}
+
+/// Where an alias listens beside the addresses that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// At its own address of the agent's pool.
+    #[serde(default)]
+    pub inside: Vec<PlacePort>,
+    /// At the IPv4 addresses of the interfaces where clients come in.
+    #[serde(default)]
+    pub published: Vec<PlacePort>,
+}
+
+/// A port and its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacePort {
+    /// The port.
+    pub port: NonZeroU16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// `GET /v1/containers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainersDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// Docker's socket.
+    pub socket: String,
+    /// Why Docker does not answer; none: it does.
+    pub absent: Option<String>,
+    /// Where names of aliases are answered; none: nowhere.
+    pub dns: Option<IpAddr>,
+    /// Containers that an alias could have to do with, by name.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// New connections may go to it.
+    pub ready: bool,
+    /// Why not; empty: they may.
+    pub why: String,
 }
 
 /// `PUT /v1/aliases/{alias}`.

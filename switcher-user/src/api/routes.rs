@@ -27,6 +27,7 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/apply", post(apply))
+        .route("/v1/containers", get(containers))
         .route("/v1/aliases", get(alias_ls))
         .route("/v1/aliases/{alias}", put(alias_put).delete(alias_rm))
         .route("/v1/aliases/{alias}/sets/{set}", put(set_put).merge(delete(set_rm)))
@@ -78,6 +79,10 @@ async fn ask(State(agent): Agent, asker: Asker, command: Command) -> Answer {
 
 async fn apply(agent: Agent, asker: Asker, Body(request): Body<ApplyRequest>) -> Answer {
     ask(agent, asker, Command::Apply(Box::new(request))).await
+}
+
+async fn containers(agent: Agent, asker: Asker) -> Answer {
+    ask(agent, asker, Command::Containers).await
 }
 
 async fn alias_ls(agent: Agent, asker: Asker) -> Answer {

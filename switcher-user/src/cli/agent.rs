@@ -9,8 +9,10 @@ use tracing_subscriber::EnvFilter;
 use super::End;
 use crate::agent::{self, Options};
 use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
+use crate::discovery::DOCKER_SOCKET;
 use crate::kernel::CgroupChoice;
 use crate::model::HookPolicy;
+use crate::plan::Pool;
 
 /// Where the data path is pinned unless told otherwise.
 pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
@@ -44,6 +46,27 @@ pub(super) struct Args {
     /// Where packets of clients are met: auto (native XDP where a hardware driver has it, else tc), tc, xdp.
     #[arg(long, value_name = "HOOK", default_value = "auto")]
     hook: HookPolicy,
+    /// Follow the containers of Docker, or Podman, at this socket [default: not followed; without a path: /var/run/docker.sock].
+    #[arg(long, value_name = "unix://PATH", num_args = 0..=1, default_missing_value = DOCKER_SOCKET, value_parser = socket_path)]
+    docker: Option<PathBuf>,
+    /// Answer names of aliases (ALIAS.switcher.internal) by DNS over UDP, at this address.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    dns: Option<SocketAddr>,
+    /// Addresses for aliases that name none; nobody else may use them.
+    #[arg(long, value_name = "ADDR/BITS", default_value_t = Pool::default())]
+    pool: Pool,
+}
+
+/// A socket, with or without `unix://`.
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.starts_with('/') {
+        Ok(PathBuf::from(path))
+    } else {
+        Err(format!(
+            "'{text}' is no place of Docker; write it as unix://{DOCKER_SOCKET}"
+        ))
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -76,6 +99,9 @@ pub(super) fn run(args: Args) -> End {
         metrics_listen: args.metrics_listen,
         cgroup: args.cgroup.unwrap_or_default(),
         hook: args.hook,
+        docker: args.docker,
+        dns: args.dns,
+        pool: args.pool,
     };
     let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()

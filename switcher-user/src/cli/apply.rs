@@ -1,5 +1,6 @@
 //! `switcher apply`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -43,6 +44,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         dry_run: args.dry_run,
         prune: args.prune,
         force: args.force,
+        places: BTreeMap::new(),
     };
     let answer = client
         .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, args.wait.timeout)

@@ -149,7 +149,7 @@ fn on_runtime(verb: Verb, client: &Client, printer: &Printer) -> End {
             Verb::Status(args) => status::run(args, client, printer).await,
             Verb::Flows(args) => flows::run(args, client, printer).await,
             Verb::Receipt(verb) => receipt::run(verb, client, printer).await,
-            Verb::Compose(args) => compose::run(&args, printer),
+            Verb::Compose(args) => compose::run(&args, client, printer).await,
             Verb::Doctor(args) => doctor::run(args, client, printer).await,
             Verb::Detach(args) => detach::run(args, client, printer).await,
         }

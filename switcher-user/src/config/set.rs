@@ -28,7 +28,11 @@ pub(super) fn read(check: &mut Check, set: &Field<'_>, listener_port: Option<u16
     };
     let backends = backends(check, field, listener_port);
     let health = fields.get("health").and_then(|field| health::read(check, field));
-    (check.problems.len() == problems_before).then_some(SetSpec { backends, health })
+    (check.problems.len() == problems_before).then_some(SetSpec {
+        backends,
+        health,
+        containers: None,
+    })
 }
 
 fn backends(check: &mut Check, field: &Field<'_>, listener_port: Option<u16>) -> Vec<BackendAddress> {

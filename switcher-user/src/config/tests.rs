@@ -710,6 +710,7 @@ fn set() -> impl Strategy<Value = SetSpec> {
         SetSpec {
             backends: backends.chain(both).collect(),
             health: None,
+            containers: None,
         }
     })
 }

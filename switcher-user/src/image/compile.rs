@@ -170,10 +170,11 @@ fn segment_row(piece: &[(u32, u32)]) -> Row {
 }
 
 fn backend_row(backend: &BackendPlan) -> Row {
-    let (path, ifindex) = match backend.path {
-        Path::Bypass { ifindex } => (PATH_BYPASS, ifindex),
-        Path::Stack => (PATH_STACK, 0),
-        Path::Socket => (PATH_SOCKET, 0),
+    let (path, ifindex, bridge) = match backend.path {
+        Path::Bypass { ifindex } => (PATH_BYPASS, ifindex, 0),
+        Path::Stack => (PATH_STACK, 0, 0),
+        Path::Bridge { bridge, ifindex } => (PATH_STACK, ifindex, bridge),
+        Path::Socket => (PATH_SOCKET, 0, 0),
     };
     BackendRow {
         address: Address::from(backend.address),
@@ -181,6 +182,7 @@ fn backend_row(backend: &BackendPlan) -> Row {
         path,
         id: backend.id,
         ifindex,
+        bridge,
         ..BackendRow::default()
     }
     .row()

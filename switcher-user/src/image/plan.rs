@@ -16,6 +16,14 @@ pub enum Path {
     Stack,
     /// Handed to a listening socket of the host itself, on a loopback address.
     Socket,
+    /// Behind a port of a bridge: through the host's own stack, but for clients on the same bridge. The backend answers
+    /// those straight, so they are redirected.
+    Bridge {
+        /// The bridge.
+        bridge: u32,
+        /// The host-side veth of the backend.
+        ifindex: u32,
+    },
 }
 
 /// Everything one image holds.

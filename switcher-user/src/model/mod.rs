@@ -28,7 +28,7 @@ pub use receipt::{
     StepReport, StepSet,
 };
 pub use rollout::{Confirm, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
-pub use spec::{AliasPolicy, AliasSpec, PathPolicy, SetSpec, StackSpec, UdpPolicy};
+pub use spec::{AliasPolicy, AliasSpec, ContainerSource, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 
 /// Longest time that new flows may be held: clients give a connection up after one to two minutes.

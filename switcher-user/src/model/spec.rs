@@ -1,6 +1,7 @@
 //! What a user asks for: the content of a stack file or a command, already checked piece by piece.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
@@ -114,4 +115,28 @@ pub struct SetSpec {
     /// How it is found out whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSpec>,
+    /// The containers whose addresses follow from now on; `None`: the backends stay as they are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<ContainerSource>,
+}
+
+/// Which containers make up a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ContainerSource {
+    /// Those that the labels `switcher.alias` and `switcher.set` name.
+    Labels,
+    /// Those of a service of a compose project.
+    Service {
+        /// The project.
+        project: StackName,
+        /// The service.
+        service: SetName,
+        /// Only those that were made of this; `None`: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
+        /// The port where they serve; `None`: the listener's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<NonZeroU16>,
+    },
 }

@@ -21,6 +21,10 @@ pub(super) struct Link {
     pub veth_to_other_namespace: bool,
     /// Part of a bridge, bond or VRF, which has its own word on where packets go.
     pub enslaved: bool,
+    /// The bridge, bond or VRF that it is a part of; 0: none.
+    pub controller: u32,
+    /// Of a veth whose peer is in another network namespace: the number that this namespace has for that one.
+    pub peer_namespace: Option<i32>,
 }
 
 /// All interfaces by index.
@@ -79,8 +83,10 @@ fn read(message: &LinkMessage) -> Link {
         below: None,
         veth_to_other_namespace: false,
         enslaved: false,
+        controller: 0,
+        peer_namespace: None,
     };
-    let (mut veth, mut peer_elsewhere) = (false, false);
+    let (mut veth, mut peer) = (false, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.interface.name.clone_from(name),
@@ -93,12 +99,14 @@ fn read(message: &LinkMessage) -> Link {
             }
             LinkAttribute::Link(index) => link.below = Some(*index),
             // The kernel names the other end's namespace only if it is another one.
-            LinkAttribute::LinkNetNsId(_) => peer_elsewhere = true,
-            LinkAttribute::Controller(index) => link.enslaved = *index != 0,
+            LinkAttribute::LinkNetNsId(namespace) => peer = Some(*namespace),
+            LinkAttribute::Controller(index) => link.controller = *index,
             _ => {}
         }
     }
-    link.veth_to_other_namespace = veth && peer_elsewhere;
+    link.enslaved = link.controller != 0;
+    link.veth_to_other_namespace = veth && peer.is_some();
+    link.peer_namespace = peer.filter(|_| veth);
     link
 }
 

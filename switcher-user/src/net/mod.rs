@@ -4,6 +4,7 @@
 //! from procfs and are those of the calling thread, which in the agent is the same. Nothing is changed.
 
 mod ask;
+mod bridge;
 mod legacy;
 mod link;
 mod nfnetlink;
@@ -12,7 +13,7 @@ mod observed;
 mod route;
 mod sockets;
 
-pub use observed::{BackendRoute, Interface, NetError, Observed, RouteKind, Standing};
+pub use observed::{BackendRoute, BridgePort, Interface, NetError, Observed, RouteKind, Standing};
 pub use sockets::LocalSocket;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,7 @@ impl Observer {
             .collect();
         Ok(Observed {
             backends,
+            ports: BTreeMap::new(),
             firewall: self.firewall().await?,
             interfaces: interfaces(links),
             xdp_edges: Vec::new(),
@@ -96,6 +98,26 @@ impl Observer {
             sockets: sockets.await?,
             own,
         })
+    }
+
+    /// Behind which port of which bridge each of these addresses is, given a process that has it. Those that are behind
+    /// no bridge are left out.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn bridge_ports(&self, processes: &[(IpAddr, u32)]) -> Result<BTreeMap<IpAddr, BridgePort>, NetError> {
+        let links = link::all(&self.route).await?;
+        let mut ports = BTreeMap::new();
+        for (address, pid) in processes {
+            let Some(route) = route::to(&self.route, *address).await? else {
+                continue;
+            };
+            let namespace = bridge::namespace_of(&self.route, *pid).await?;
+            if let Some(port) = namespace.and_then(|namespace| bridge::port(&links, route.ifindex, namespace)) {
+                ports.insert(*address, port);
+            }
+        }
+        Ok(ports)
     }
 
     /// The interfaces of the default routes of the main table, IPv4 first, each once.

@@ -31,6 +31,19 @@ pub struct BackendRoute {
     pub kind: RouteKind,
 }
 
+/// A port of a bridge that leads into another network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Index of the bridge.
+    pub bridge: u32,
+    /// Its name.
+    pub bridge_name: String,
+    /// Index of the port: the host's side of a veth.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+}
+
 /// An interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -59,6 +72,8 @@ pub struct Interface {
 pub struct Observed {
     /// Where each backend asked for is.
     pub backends: BTreeMap<IpAddr, BackendRoute>,
+    /// Behind which port of a bridge a backend is, where that is known: those that are containers.
+    pub ports: BTreeMap<IpAddr, BridgePort>,
     /// One sentence for each set of firewall or NAT rules in force; empty: nothing would be walked past.
     pub firewall: Vec<String>,
     /// The interfaces by index.

@@ -53,6 +53,7 @@ impl Desired {
         for (set, set_spec) in &spec.sets {
             self.set_put(name, set, &set_spec.backends, taken)?;
             self.set_health(name, set, set_spec.health.as_ref())?;
+            self.set_containers(name, set, set_spec.containers.clone())?;
         }
         if let Some(weights) = &spec.split {
             self.split(name, weights)?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Rollout;
 use super::split::Split;
 use crate::model::{
-    AliasName, BackendAddress, HealthSpec, Listener, PathPolicy, SetName, StackName, StepBy, UdpPolicy,
+    AliasName, BackendAddress, ContainerSource, HealthSpec, Listener, PathPolicy, SetName, StackName, StepBy, UdpPolicy,
 };
 
 /// Version of the form on disk.
@@ -92,6 +92,9 @@ pub struct Set {
     /// How it is found out whether they work.
     #[serde(default)]
     pub health: Option<HealthSpec>,
+    /// The containers that it follows; none: it stays as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<ContainerSource>,
 }
 
 /// One backend.

@@ -1,7 +1,7 @@
 //! What differs between two states of what is wanted, as sentences.
 
 use super::{Alias, Desired, Set};
-use crate::model::{AliasName, BackendAddress, Listener, SetName, StackName};
+use crate::model::{AliasName, BackendAddress, ContainerSource, Listener, SetName, StackName};
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,8 +185,19 @@ fn backends_changed(old: &Set, new: &Set) -> String {
     };
     match all.len() {
         0 if !health.is_empty() => health.to_owned(),
+        0 if old.containers != new.containers => follows(new),
         0 => "backends in another order".to_owned(),
         count if count > SHOWN_MAX => format!("backends {} and {} more", all[..SHOWN_MAX].join(" "), count - SHOWN_MAX),
         _ => format!("backends {}", all.join(" ")),
+    }
+}
+
+fn follows(set: &Set) -> String {
+    match &set.containers {
+        None => "follows no containers any more".to_owned(),
+        Some(ContainerSource::Labels) => "follows the containers that are labelled for it".to_owned(),
+        Some(ContainerSource::Service { project, service, .. }) => {
+            format!("follows the containers of service {service} of {project}")
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::known;
 use super::{Alias, Backend, Desired, Refusal, Set, Split};
-use crate::model::{AliasName, AliasPolicy, BackendAddress, HOLD_MAX, HealthSpec, Listener, SetName, StepBy, Weight};
+use crate::model::{
+    AliasName, AliasPolicy, BackendAddress, ContainerSource, HOLD_MAX, HealthSpec, Listener, SetName, StepBy, Weight,
+};
 
 /// Numbers of sets that are not to be given to a new set: flow records name them.
 pub type FlowSetIds = BTreeSet<u32>;
@@ -151,6 +153,7 @@ impl Desired {
             id,
             backends: list,
             health,
+            containers: None,
         };
         self.alias_mut(name)?.sets.insert(set.clone(), set_of);
         Ok(())
@@ -171,6 +174,23 @@ impl Desired {
         self.alias(name)?.set(name, set)?;
         if let Some(set) = self.alias_mut(name)?.sets.get_mut(set) {
             set.health = health.cloned();
+        }
+        Ok(())
+    }
+
+    /// Lets a set follow containers from now on.
+    ///
+    /// # Errors
+    /// When there is no such alias or set.
+    pub fn set_containers(
+        &mut self,
+        name: &AliasName,
+        set: &SetName,
+        containers: Option<ContainerSource>,
+    ) -> Result<(), Refusal> {
+        self.alias(name)?.set(name, set)?;
+        if let Some(set) = self.alias_mut(name)?.sets.get_mut(set) {
+            set.containers = containers;
         }
         Ok(())
     }

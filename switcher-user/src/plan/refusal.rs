@@ -344,6 +344,24 @@ pub enum Refusal {
         /// `aliases` or `backends`.
         what: &'static str,
     },
+    /// The pool has no address left.
+    #[error(
+        "all addresses of the pool {pool} are given; start the agent with a larger --pool, or name the alias's address"
+    )]
+    PoolUsedUp {
+        /// The range.
+        pool: String,
+    },
+    /// The host has no address that an alias could be published at.
+    #[error(
+        "the interfaces {edges} have no IPv4 address to publish alias '{alias}' at; name an address, as \"198.51.100.10:8000:80\""
+    )]
+    NowhereToPublish {
+        /// The alias.
+        alias: AliasName,
+        /// Their names.
+        edges: String,
+    },
     /// A backend was not looked at.
     #[error("the route to backend {address} is not known yet; try again")]
     NotObserved {
@@ -392,7 +410,9 @@ impl Refusal {
             | Self::NoPrevious { alias: name }
             | Self::OtherStack { alias: name, .. } => alias(name),
             Self::TooManyAliases { .. } => Some("aliases".to_owned()),
+            Self::NowhereToPublish { alias: name, .. } => alias(name),
             Self::FromIsTo { .. }
+            | Self::PoolUsedUp { .. }
             | Self::SetNumbersUsedUp { .. }
             | Self::NumbersUsedUp { .. }
             | Self::NoXdp { .. }

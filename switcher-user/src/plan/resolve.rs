@@ -67,6 +67,8 @@ pub struct Resolved {
     pub paths: BTreeMap<AliasName, AliasPaths>,
     /// Host-side veths that need the backends' program: index and name.
     pub veths: BTreeMap<u32, String>,
+    /// Bridges that need the edges' programs, as clients are on them: index and name.
+    pub bridges: BTreeMap<u32, String>,
     /// What cannot be done, outside of what was touched.
     pub notes: Vec<String>,
 }
@@ -140,7 +142,9 @@ impl Resolved {
         };
         let by_stack = |v4: bool| {
             let mut elsewhere = backends().filter(|backend| is_elsewhere(&backend.address));
-            elsewhere.any(|backend| backend.path == Path::Stack && backend.address.is_ipv4() == v4)
+            elsewhere.any(|backend| {
+                matches!(backend.path, Path::Stack | Path::Bridge { .. }) && backend.address.is_ipv4() == v4
+            })
         };
         let mut notes = Vec::new();
         for (off, v4, switch) in [
@@ -209,6 +213,12 @@ impl Resolver<'_> {
             if let Path::Bypass { ifindex } = choice.path {
                 self.resolved.veths.insert(ifindex, choice.interface.clone());
             }
+            if let (Path::Bridge { bridge, ifindex }, Some(port)) =
+                (choice.path, self.observed.ports.get(&backend.address.address))
+            {
+                self.resolved.veths.insert(ifindex, port.name.clone());
+                self.resolved.bridges.insert(bridge, port.bridge_name.clone());
+            }
             backends.push(BackendPlan {
                 id: backend.id,
                 address: backend.address.address,
@@ -229,7 +239,7 @@ impl Resolver<'_> {
                 .backends
                 .get(&address)
                 .ok_or(Refusal::NotObserved { address })?;
-            let choice = self.choose(address, route);
+            let choice = self.beside(address, self.choose(address, route));
             if choice.path == Path::Socket
                 && let Some(why) = self.no_socket(address)
             {
@@ -294,6 +304,21 @@ impl Resolver<'_> {
             interface: interface.clone(),
             why,
         }
+    }
+
+    /// Clients on the backend's own bridge are answered past the host, so they are redirected, whatever the others are.
+    fn beside(&self, address: IpAddr, mut choice: BackendChoice) -> BackendChoice {
+        if let (Path::Stack, Some(port)) = (choice.path, self.observed.ports.get(&address)) {
+            choice.path = Path::Bridge {
+                bridge: port.bridge,
+                ifindex: port.ifindex,
+            };
+            choice.why = format!(
+                "{}; clients on {} are redirected to {}",
+                choice.why, port.bridge_name, port.name
+            );
+        }
+        choice
     }
 
     /// Why connections cannot be handed to a socket on this loopback address, and what to do.

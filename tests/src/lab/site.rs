@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,6 +14,7 @@ use super::teardown::{KEEP_MARK, sweep, tear_down};
 use super::{Cgroup, Namespace, teardown};
 use crate::interrupt;
 
+const ADOPT_LIMIT: Duration = Duration::from_secs(10);
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Four wired namespaces and a folder. Dropping it removes them; drop what runs in it first.
@@ -124,6 +126,19 @@ impl Lab {
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
+    }
+
+    /// Gives the network namespace of a process a name in the lab, so that commands can run there. `role`: `inside` or
+    /// `served`.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn adopt(&self, role: &str, pid: u32) -> Result<Namespace> {
+        let name = format!("{}{}-{role}", teardown::PREFIX, self.id);
+        let mut ip = process::Command::new("ip");
+        ip.args(["netns", "attach", &name, &pid.to_string()]);
+        super::process::run(&mut ip, ADOPT_LIMIT)?.expect_code(&[0])?;
+        Ok(Namespace::new(name, false))
     }
 
     /// Makes the lab stay after this process.

@@ -20,7 +20,8 @@ pub(super) const PREFIX: &str = "swt-";
 /// The file in a lab's folder that says it stays without its process.
 pub(super) const KEEP_MARK: &str = "keep";
 
-const ROLES: [&str; 4] = ["client", "host", "v1", "v2"];
+/// The lab's own four, and two that may be a container's.
+const ROLES: [&str; 6] = ["client", "host", "v1", "v2", "inside", "served"];
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// More mounts than one agent makes.
 const MOUNTS_MAX: usize = 64;
@@ -97,7 +98,8 @@ fn end_processes(id: &str) {
         let end = Instant::now() + limit;
         let mut asked = BTreeSet::new();
         loop {
-            let pids: Vec<i32> = ROLES.iter().flat_map(|role| processes_in(id, role)).collect();
+            let mut pids: Vec<i32> = ROLES.iter().flat_map(|role| processes_in(id, role)).collect();
+            pids.extend(contained(id));
             if pids.is_empty() {
                 return;
             }
@@ -121,6 +123,19 @@ fn processes_in(id: &str, role: &str) -> Vec<i32> {
     }
     let pids = ip(&["netns", "pids", &name]).unwrap_or_default();
     pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Processes of the containers that a Docker of the lab left: it was told to keep them in the lab's own cgroup.
+fn contained(id: &str) -> Vec<i32> {
+    let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
+    let groups = roots.iter().map(|root| Path::new(root).join(format!("{PREFIX}{id}")));
+    let containers = groups.flat_map(|group| fs::read_dir(group).into_iter().flatten().flatten());
+    let lists = containers.filter_map(|entry| fs::read_to_string(entry.path().join("cgroup.procs")).ok());
+    let mut pids: Vec<i32> = lists
+        .flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    pids.dedup();
+    pids
 }
 
 /// Unmounts everything below `dir`, deepest first: the agent mounts its own bpffs there.

@@ -49,6 +49,14 @@ impl Generator {
         Self::ready(Self::start(lab, lab.client().command(binaries::switcher_lab()?), plan)?)
     }
 
+    /// Starts a load in another namespace than the client's: a container's.
+    ///
+    /// # Errors
+    /// If it cannot be started or a connection cannot be opened.
+    pub fn load_in(lab: &Lab, space: &Namespace, plan: &Plan) -> Result<Self> {
+        Self::ready(Self::start(lab, space.command(binaries::switcher_lab()?), plan)?)
+    }
+
     /// Starts a load of a local client: in the lab's cgroup, and in the namespace.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ async fn a_start_without_interfaces_says_so() {
                 store,
                 Desired::default(),
                 &interfaces,
-                HookPolicy::Auto,
+                Beside::default(),
             )
             .await
         }
@@ -129,7 +129,7 @@ async fn a_kernel_that_serves_and_no_state_is_refused() {
         store,
         Desired::default(),
         &[],
-        HookPolicy::Auto,
+        Beside::default(),
     )
     .await
     .unwrap_err()

@@ -15,11 +15,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::fakes::{Fake, FakeHost};
 use super::owner::Owner;
+use super::start::Beside;
 use crate::api::{
     AliasPut, ApiError, ApplyRequest, ChangesDocument, Command, Envelope, ErrorCode, Progress, Reply, SetPut,
     SplitRequest, StatusDocument, UpgradeRequest,
 };
-use crate::model::{AliasName, Caller, HookPolicy, PathPolicy, Receipt, SetName};
+use crate::model::{AliasName, Caller, PathPolicy, Receipt, SetName};
 use crate::plan::Desired;
 use crate::store::Store;
 
@@ -43,7 +44,7 @@ impl Agent {
         let store = Store::open(directory.path()).unwrap();
         let desired = store.load().unwrap();
         kernel.watch_file(directory.path().join("desired.json"));
-        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[], HookPolicy::Auto)
+        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[], Beside::default())
             .await
             .unwrap();
         let (commands, inbox) = mpsc::channel(8);
@@ -149,6 +150,7 @@ impl Agent {
             dry_run,
             prune,
             force: false,
+            places: BTreeMap::new(),
         })))
         .await
     }

@@ -1,17 +1,30 @@
 //! `switcher compose`: the project that compose files describe.
 
+mod bring;
 mod config;
 mod files;
+mod recipe;
+mod stack;
+mod up;
 
+use std::path::PathBuf;
+
+use self::bring::Site;
 use self::files::FileArgs;
 use super::End;
+use super::agent::socket_path;
+use super::client::Client;
 use super::printer::Printer;
+use crate::discovery::DOCKER_SOCKET;
 
 /// What `compose` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     files: FileArgs,
+    /// Where Docker, or Podman, listens.
+    #[arg(long, value_name = "unix://PATH", default_value = DOCKER_SOCKET, value_parser = socket_path)]
+    docker: PathBuf,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -21,14 +34,20 @@ pub(super) struct Args {
 enum Verb {
     /// Check the files, and show what they ask for.
     Config,
+    /// Start what does not run, and make the kernel match the links; returns when that is active.
+    Up(up::Args),
 }
 
-pub(super) fn run(args: &Args, printer: &Printer) -> End {
+pub(super) async fn run(args: &Args, client: &Client, printer: &Printer) -> End {
     let loaded = args.files.load()?;
     for warning in &loaded.project.warnings {
         printer.note(&format!("warning: {warning}"));
     }
-    match args.verb {
+    match &args.verb {
         Verb::Config => config::run(&loaded, printer),
+        Verb::Up(up) => {
+            let site = Site::open(&args.docker, client, &loaded, printer, up.wait.timeout, up.pull()).await?;
+            up::run(up, &site).await
+        }
     }
 }

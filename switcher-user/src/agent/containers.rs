@@ -1,0 +1,143 @@
+//! Sets that follow containers: what discovery sees goes through the same door as every other change.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::door::Look;
+use super::flows::set_ids_in_flows;
+use super::owner::Owner;
+use super::port::{Host, Kernel};
+use crate::api::{ApiError, ContainerStatus, ContainersDocument, ErrorCode, Reply, SCHEMA};
+use crate::discovery::{Readiness, Seen, Snapshot};
+use crate::plan::Candidate;
+
+/// How long such a change may wait for the kernel.
+const LAND_TIME: Duration = Duration::from_secs(30);
+
+/// What discovery sees; `None`: it is off.
+pub(super) type Snapshots = Option<watch::Receiver<Arc<Snapshot>>>;
+
+/// Waits for news; for ever where there are none to come.
+pub(super) async fn changed(snapshots: &mut Snapshots) {
+    if let Some(receiver) = snapshots
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+impl<K: Kernel, H: Host> Owner<K, H> {
+    /// Lets the sets follow. What fails is tried again with the next tick.
+    pub(super) async fn follow_containers(&mut self) {
+        let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
+            return;
+        };
+        if let Err(error) = self.try_to_follow(&snapshot).await {
+            let text = format!("the containers could not be followed: {error}");
+            if !self.container_notes.contains(&text) {
+                tracing::warn!("{text}");
+            }
+            self.container_notes = vec![text];
+        }
+    }
+
+    async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
+        let ready: Vec<Candidate> = snapshot.containers.iter().filter_map(candidate).collect();
+        let mut taken: BTreeSet<u32> = self.desired.set_ids().collect();
+        let mut next = (*self.desired).clone();
+        // Looking through all flows is worth it only where something changes.
+        let mut notes = next.follow(&ready, &taken)?;
+        let differences = self.desired.differences(&next);
+        if !differences.is_empty() {
+            taken.extend(set_ids_in_flows(&self.kernel).await?);
+            next = (*self.desired).clone();
+            notes = next.follow(&ready, &taken)?;
+            let landed = self.land(next, Look::Anew, Instant::now() + LAND_TIME).await?;
+            let what: Vec<&str> = differences.iter().map(|difference| difference.what.as_str()).collect();
+            tracing::info!("containers: {} (epoch {})", what.join("; "), landed.epoch);
+        }
+        self.container_notes = notes;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.containers.as_ref().map(|receiver| Arc::clone(&receiver.borrow()))
+    }
+
+    /// A process at each of these addresses that is a container's.
+    pub(super) fn container_processes(&self, addresses: &[IpAddr]) -> Vec<(IpAddr, u32)> {
+        let Some(snapshot) = self.snapshot() else {
+            return Vec::new();
+        };
+        let mut processes = Vec::new();
+        for seen in &snapshot.containers {
+            let Some(pid) = seen.pid else { continue };
+            let own = seen.container.addresses.iter().map(|address| address.address);
+            processes.extend(
+                own.filter(|address| addresses.contains(address))
+                    .map(|address| (address, pid)),
+            );
+        }
+        processes
+    }
+
+    /// What is to be said of the containers, for `status`.
+    pub(super) fn notes_on_containers(&self) -> Vec<String> {
+        let absent = self.snapshot().and_then(|snapshot| {
+            let why = snapshot.absent.as_ref()?;
+            Some(format!("{why}; sets that follow containers stay as they are meanwhile"))
+        });
+        absent.into_iter().chain(self.container_notes.iter().cloned()).collect()
+    }
+
+    pub(super) fn containers(&self) -> Result<Reply, ApiError> {
+        let Some(snapshot) = self.snapshot() else {
+            let text = "this agent does not follow containers; start it with --docker";
+            return Err(ApiError::new(ErrorCode::Refused, text));
+        };
+        Ok(Reply::Containers(Box::new(ContainersDocument {
+            schema: SCHEMA,
+            socket: snapshot.socket.display().to_string(),
+            absent: snapshot.absent.clone(),
+            dns: self.dns.map(|place| place.ip()),
+            containers: snapshot.containers.iter().map(status).collect(),
+        })))
+    }
+}
+
+fn status(seen: &Seen) -> ContainerStatus {
+    let container = &seen.container;
+    ContainerStatus {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        addresses: container.addresses.iter().map(|address| address.address).collect(),
+        ready: seen.readiness == Readiness::Ready,
+        why: match seen.readiness {
+            Readiness::Ready => String::new(),
+            Readiness::Not(why) => why.to_owned(),
+        },
+    }
+}
+
+fn candidate(seen: &Seen) -> Option<Candidate> {
+    if seen.readiness != Readiness::Ready {
+        return None;
+    }
+    let container = &seen.container;
+    let labelled = container.alias_and_set();
+    Some(Candidate {
+        name: container.name.clone(),
+        labelled: labelled.and_then(|(alias, set)| Some((alias.parse().ok()?, set.parse().ok()?))),
+        service: container
+            .project_and_service()
+            .map(|(project, service)| (project.to_owned(), service.to_owned())),
+        hash: container.hash().map(str::to_owned),
+        addresses: container.addresses.iter().map(|address| address.address).collect(),
+        port: container.labelled_port(),
+    })
+}

@@ -1,0 +1,202 @@
+//! Containers as the files ask for them: made, started again, and waited for.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::files::Loaded;
+use super::recipe::{Recipe, network};
+use super::stack::Running;
+use crate::api::{ApiError, ContainersDocument, ErrorCode};
+use crate::cli::client::Client;
+use crate::cli::printer::Printer;
+use crate::compose::{Port, Service, ServiceName};
+use crate::discovery::{Container, Engine, EngineError, LABEL_PROJECT};
+
+/// How often the agent is asked whether containers are ready.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// A log gets a line of waiting this often.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// Docker, the agent and the files, for one command.
+pub(super) struct Site<'a> {
+    pub engine: Engine,
+    pub client: &'a Client,
+    pub loaded: &'a Loaded,
+    pub printer: &'a Printer,
+    pub deadline: Instant,
+    /// Where names of aliases are answered.
+    pub dns: Option<IpAddr>,
+    pub pull: bool,
+}
+
+pub(super) fn refused(error: EngineError) -> ApiError {
+    ApiError::new(ErrorCode::HostFailed, error.to_string())
+}
+
+impl<'a> Site<'a> {
+    /// Asks both whether they are there, before anything is changed.
+    pub async fn open(
+        socket: &std::path::Path,
+        client: &'a Client,
+        loaded: &'a Loaded,
+        printer: &'a Printer,
+        timeout: Duration,
+        pull: bool,
+    ) -> Result<Self, ApiError> {
+        let document: ContainersDocument = client.get("/v1/containers").await?;
+        let engine = Engine::connect(socket).await.map_err(refused)?;
+        Ok(Self {
+            engine,
+            client,
+            loaded,
+            printer,
+            deadline: Instant::now() + timeout,
+            dns: document.dns,
+            pull,
+        })
+    }
+
+    /// How a service's containers are made. `opened`: ports that clients outside need.
+    pub fn recipe<'s>(&'s self, name: &'s ServiceName, service: &'s Service) -> Recipe<'s> {
+        Recipe {
+            project: &self.loaded.name,
+            name,
+            service,
+            network: network(&self.loaded.project, &self.loaded.name, service),
+            dns: self.dns,
+            opened: self.opened(name, service),
+        }
+    }
+
+    /// Targets of balancers that the service itself does not publish.
+    fn opened(&self, name: &ServiceName, service: &Service) -> Vec<Port> {
+        let balancers = self
+            .loaded
+            .project
+            .aliases
+            .values()
+            .filter(|alias| alias.links.contains(name));
+        let mut ports: Vec<Port> = balancers
+            .flat_map(|alias| alias.ports.iter().map(|port| port.target))
+            .collect();
+        ports.extend(service.expose.iter().copied());
+        ports.retain(|port| !service.ports.iter().any(|published| published.target == *port));
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// The containers of a service, by number.
+    pub async fn containers_of(&self, name: &ServiceName) -> Result<Vec<Container>, ApiError> {
+        let all = self.engine.containers().await.map_err(refused)?;
+        let own = (self.loaded.name.as_str(), name.as_str());
+        let mut own: Vec<Container> = all
+            .into_iter()
+            .filter(|one| one.project_and_service() == Some(own))
+            .collect();
+        own.sort_by_key(|container| container.number().unwrap_or(u32::MAX));
+        Ok(own)
+    }
+
+    /// Makes a service's containers as many as `scale`: starts stopped ones, makes missing ones. Returns all there are.
+    pub async fn grow(&self, name: &ServiceName, scale: u32) -> Result<Vec<Container>, ApiError> {
+        let service = &self.loaded.project.services[name];
+        let recipe = self.recipe(name, service);
+        let had = self.containers_of(name).await?;
+        let hash = recipe.hash();
+        if let Some(other) = had
+            .iter()
+            .find(|one| one.running && one.hash().is_some_and(|was| was != hash))
+        {
+            self.printer.note(&format!(
+                "warning: {} was made of other settings than the files have now; it stays as it is; to have it made anew, remove it and run up -d again",
+                other.name
+            ));
+        }
+        let wanted = usize::try_from(scale).unwrap_or(usize::MAX);
+        let mut running = had.iter().filter(|one| one.running).count();
+        for stopped in had.iter().filter(|one| !one.running) {
+            if running >= wanted {
+                break;
+            }
+            self.engine
+                .start_again(&stopped.id, &stopped.name)
+                .await
+                .map_err(refused)?;
+            self.printer.note(&format!("container {}: started", stopped.name));
+            running += 1;
+        }
+        if running < wanted {
+            self.prepare(service, &recipe.network).await?;
+        }
+        let mut number = had.iter().filter_map(Container::number).max().unwrap_or(0);
+        // Bounded by SCALE_MAX.
+        while running < wanted {
+            number += 1;
+            let container = recipe.container_name(number);
+            let _ = self
+                .engine
+                .run(&container, recipe.body(number))
+                .await
+                .map_err(refused)?;
+            self.printer
+                .note(&format!("container {container}: made of {}", service.image));
+            running += 1;
+        }
+        self.containers_of(name).await
+    }
+
+    /// The image and the network that its containers need.
+    async fn prepare(&self, service: &Service, network: &str) -> Result<(), ApiError> {
+        let here = self.engine.has_image(&service.image).await.map_err(refused)?;
+        if self.pull || !here {
+            self.printer.progress(&format!("pulling {}", service.image));
+            self.engine.pull(&service.image).await.map_err(refused)?;
+        }
+        if !matches!(network, "bridge" | "host" | "none") {
+            let labels = [(LABEL_PROJECT, self.loaded.name.as_str())];
+            if self.engine.ensure_network(network, &labels).await.map_err(refused)? {
+                self.printer.note(&format!("network {network}: made"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the agent says of each of these that it may serve.
+    pub async fn wait_ready(&self, containers: &[Container]) -> Result<Vec<IpAddr>, ApiError> {
+        let mut said: Option<Instant> = None;
+        loop {
+            let document: ContainersDocument = self.client.get("/v1/containers").await?;
+            let mut addresses = Vec::new();
+            let mut waiting = None;
+            for container in containers {
+                match document.containers.iter().find(|one| one.id == container.id) {
+                    Some(one) if one.ready => addresses.extend(&one.addresses),
+                    Some(one) => waiting = Some(format!("container {}: {}", container.name, one.why)),
+                    None => waiting = Some(format!("container {}: the agent does not see it", container.name)),
+                }
+            }
+            let Some(waiting) = waiting else { return Ok(addresses) };
+            if Instant::now() >= self.deadline {
+                let text =
+                    format!("{waiting}; the time is up and no traffic was moved: docker logs shows what it says");
+                return Err(ApiError::new(ErrorCode::TimedOut, text));
+            }
+            if self.printer.is_live() || said.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                self.printer.progress(&waiting);
+                said = Some(Instant::now());
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// The addresses of each service that an alias links, once all its containers are ready.
+    pub async fn running(&self, containers: &[(ServiceName, Vec<Container>)]) -> Result<Running, ApiError> {
+        let mut running = Running::new();
+        for (name, all) in containers {
+            let up: Vec<Container> = all.iter().filter(|one| one.running).cloned().collect();
+            running.insert(name.clone(), self.wait_ready(&up).await?);
+        }
+        Ok(running)
+    }
+}

@@ -1,0 +1,199 @@
+//! From a service to what Docker is to make.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, NetworkingConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+
+use crate::compose::{Form, Healthcheck, Port, Project, Published, Restart, Service, ServiceName};
+use crate::discovery::{LABEL_HASH, LABEL_NUMBER, LABEL_PROJECT, LABEL_SERVICE};
+use crate::dns::ZONE;
+use crate::model::{Protocol, StackName};
+
+/// Makes containers of one service.
+#[derive(Debug)]
+pub(super) struct Recipe<'a> {
+    pub project: &'a StackName,
+    pub name: &'a ServiceName,
+    pub service: &'a Service,
+    /// The network that its containers are on first.
+    pub network: String,
+    /// Where names of aliases are answered.
+    pub dns: Option<IpAddr>,
+    /// A port that nobody publishes and that clients outside need: Docker's own rules let them through only to
+    /// published ones.
+    pub opened: Vec<Port>,
+}
+
+/// The network of a service's containers: Docker's own `bridge` in the first form, one of the project's in today's.
+pub(super) fn network(project: &Project, stack: &StackName, service: &Service) -> String {
+    if let Some(mode) = &service.network_mode {
+        return mode.clone();
+    }
+    match (service.networks.first(), project.form) {
+        (Some(network), _) => format!("{stack}_{network}"),
+        (None, Some(Form::Services)) => format!("{stack}_default"),
+        (None, _) => "bridge".to_owned(),
+    }
+}
+
+impl Recipe<'_> {
+    /// What the containers are made of: where it differs, they are others.
+    pub fn hash(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        let service = self.service;
+        (
+            &service.image,
+            &service.command,
+            &service.entrypoint,
+            &service.environment,
+            &service.labels,
+        )
+            .hash(&mut hasher);
+        format!("{:?} {:?}", service.ports, service.expose).hash(&mut hasher);
+        (service.restart, service.tty, service.stdin_open, &service.healthcheck).hash(&mut hasher);
+        (&service.volumes, &service.user, &service.working_dir, &service.hostname).hash(&mut hasher);
+        (
+            &service.stop_signal,
+            service.stop_grace_period,
+            &service.cap_add,
+            &service.cap_drop,
+        )
+            .hash(&mut hasher);
+        (&service.dns, &service.extra_hosts, &self.network).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// `PROJECT-SERVICE-NUMBER`.
+    pub fn container_name(&self, number: u32) -> String {
+        format!("{}-{}-{number}", self.project, self.name)
+    }
+
+    /// What Docker is to make as container `number`.
+    pub fn body(&self, number: u32) -> ContainerCreateBody {
+        let service = self.service;
+        let mut labels: HashMap<String, String> = service.labels.clone().into_iter().collect();
+        labels.insert(LABEL_PROJECT.to_owned(), self.project.to_string());
+        labels.insert(LABEL_SERVICE.to_owned(), self.name.to_string());
+        labels.insert(LABEL_NUMBER.to_owned(), number.to_string());
+        labels.insert(LABEL_HASH.to_owned(), self.hash());
+        let environment = service.environment.iter().filter_map(|(name, value)| {
+            let value = value.clone().or_else(|| std::env::var(name).ok())?;
+            Some(format!("{name}={value}"))
+        });
+        let exposed: Vec<String> = service
+            .container_ports()
+            .iter()
+            .chain(&self.opened)
+            .map(port_text)
+            .collect();
+        ContainerCreateBody {
+            image: Some(service.image.clone()),
+            cmd: service.command.clone(),
+            entrypoint: service.entrypoint.clone(),
+            env: Some(environment.collect()),
+            labels: Some(labels),
+            exposed_ports: Some(exposed),
+            tty: Some(service.tty),
+            open_stdin: Some(service.stdin_open),
+            healthcheck: service.healthcheck.as_ref().map(health),
+            user: service.user.clone(),
+            working_dir: service.working_dir.clone(),
+            hostname: service.hostname.clone(),
+            stop_signal: service.stop_signal.clone(),
+            stop_timeout: service
+                .stop_grace_period
+                .and_then(|time| i64::try_from(time.as_secs()).ok()),
+            host_config: Some(self.host_config()),
+            networking_config: self.networking(),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    fn host_config(&self) -> HostConfig {
+        let service = self.service;
+        let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+        for published in &service.ports {
+            let of_port = bindings
+                .entry(port_text(&published.target))
+                .or_insert_with(|| Some(Vec::new()));
+            of_port.get_or_insert_default().push(binding(published));
+        }
+        for port in &self.opened {
+            let loopback = PortBinding {
+                host_ip: Some("127.0.0.1".to_owned()),
+                host_port: Some(String::new()),
+            };
+            bindings.entry(port_text(port)).or_insert_with(|| Some(vec![loopback]));
+        }
+        let (name, times) = match service.restart {
+            Restart::No => (RestartPolicyNameEnum::NO, None),
+            Restart::Always => (RestartPolicyNameEnum::ALWAYS, None),
+            Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+            Restart::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, Some(i64::from(times))),
+        };
+        let mut dns = service.dns.clone();
+        dns.extend(self.dns.map(|address| address.to_string()));
+        let named = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        HostConfig {
+            network_mode: Some(self.network.clone()),
+            port_bindings: Some(bindings),
+            restart_policy: Some(RestartPolicy {
+                name: Some(name),
+                maximum_retry_count: times,
+            }),
+            binds: named(&service.volumes),
+            cap_add: named(&service.cap_add),
+            cap_drop: named(&service.cap_drop),
+            dns: named(&dns),
+            dns_search: self.dns.map(|_| vec![ZONE.to_owned()]),
+            extra_hosts: named(&service.extra_hosts),
+            ..HostConfig::default()
+        }
+    }
+
+    /// On a network of the project a container answers to its service's name.
+    fn networking(&self) -> Option<NetworkingConfig> {
+        if matches!(self.network.as_str(), "bridge" | "host" | "none") {
+            return None;
+        }
+        let endpoint = EndpointSettings {
+            aliases: Some(vec![self.name.to_string()]),
+            ..EndpointSettings::default()
+        };
+        Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(self.network.clone(), endpoint)])),
+        })
+    }
+}
+
+fn binding(published: &Published) -> PortBinding {
+    PortBinding {
+        host_ip: published.address.map(|address| address.to_string()),
+        host_port: Some(published.published.map_or_else(String::new, |port| port.to_string())),
+    }
+}
+
+fn port_text(port: &Port) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.number)
+}
+
+fn health(check: &Healthcheck) -> HealthConfig {
+    let nanoseconds = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    HealthConfig {
+        test: (!check.test.is_empty()).then(|| check.test.clone()),
+        interval: check.interval.map(nanoseconds),
+        timeout: check.timeout.map(nanoseconds),
+        retries: check.retries.map(i64::from),
+        start_period: check.start_period.map(nanoseconds),
+        start_interval: None,
+    }
+}

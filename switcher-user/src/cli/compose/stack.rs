@@ -1,0 +1,164 @@
+//! From aliases of a project to what the agent is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+
+use crate::api::{ApiError, ApplyRequest, ErrorCode, PlacePort, Places};
+use crate::compose::{AliasService, Port, Project, Published, ServiceName};
+use crate::model::{
+    AliasName, AliasSpec, BackendAddress, ContainerSource, Listener, PathPolicy, SetSpec, StackName, StackSpec,
+    UdpPolicy, Weight,
+};
+
+/// Where the containers of each service are, and what they were made of.
+pub(super) type Running = BTreeMap<ServiceName, Vec<std::net::IpAddr>>;
+
+/// One alias as the kernel knows it: ports that lead to different ports of the containers are aliases of their own.
+#[derive(Clone, Debug)]
+pub(super) struct KernelAlias<'p> {
+    pub name: AliasName,
+    pub alias: &'p AliasService,
+    /// The port of the backends; `None`: the listener's.
+    pub target: Option<NonZeroU16>,
+    ports: Vec<Published>,
+    inside: Vec<Port>,
+}
+
+/// The aliases of a project, balancers with several targets divided.
+pub(super) fn kernel_aliases(project: &Project) -> Result<Vec<KernelAlias<'_>>, ApiError> {
+    let mut all = Vec::new();
+    for (name, alias) in &project.aliases {
+        let targets: BTreeSet<NonZeroU16> = alias.ports.iter().map(|port| port.target.number).collect();
+        if targets.is_empty() {
+            all.push(KernelAlias {
+                name: name.clone(),
+                alias,
+                target: None,
+                ports: Vec::new(),
+                inside: project.inside_ports(alias),
+            });
+        }
+        for target in &targets {
+            let ports: Vec<Published> = alias
+                .ports
+                .iter()
+                .filter(|port| port.target.number == *target)
+                .copied()
+                .collect();
+            let name = if targets.len() == 1 {
+                name.clone()
+            } else {
+                let text = format!("{name}-{target}");
+                text.parse()
+                    .map_err(|error| ApiError::new(ErrorCode::Invalid, format!("alias {text}: {error}")))?
+            };
+            let inside = ports.iter().map(Published::port).collect();
+            all.push(KernelAlias {
+                name,
+                alias,
+                target: Some(*target),
+                ports,
+                inside,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// What the agent is asked for. Shares are by containers: each gets as much as each other.
+pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -> Result<ApplyRequest, ApiError> {
+    let mut request = ApplyRequest {
+        spec: StackSpec {
+            stack: stack.clone(),
+            aliases: BTreeMap::new(),
+        },
+        dry_run: false,
+        prune: false,
+        force: false,
+        places: BTreeMap::new(),
+    };
+    for one in kernel_aliases(project)? {
+        let mut spec = AliasSpec {
+            listen: listeners(&one),
+            path: PathPolicy::Auto,
+            udp: UdpPolicy::Stay,
+            shield: true,
+            split: None,
+            sets: BTreeMap::new(),
+        };
+        let mut split = BTreeMap::new();
+        for link in &one.alias.links {
+            let addresses = running.get(link).map(Vec::as_slice).unwrap_or_default();
+            if addresses.is_empty() {
+                continue;
+            }
+            let weight = i64::try_from(addresses.len()).unwrap_or(1);
+            split.insert(link.clone(), Weight::try_from(weight).map_err(invalid)?);
+            spec.sets.insert(link.clone(), set(stack, link, addresses, one.target));
+        }
+        if split.is_empty() {
+            let text = format!(
+                "alias '{}' has no container behind it: all services it links have scale 0",
+                one.name
+            );
+            return Err(ApiError::new(ErrorCode::Invalid, text));
+        }
+        spec.split = Some(split);
+        request.places.insert(one.name.clone(), places(&one));
+        request.spec.aliases.insert(one.name, spec);
+    }
+    Ok(request)
+}
+
+fn invalid(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, error.to_string())
+}
+
+pub(super) fn set(
+    stack: &StackName,
+    service: &ServiceName,
+    addresses: &[std::net::IpAddr],
+    port: Option<NonZeroU16>,
+) -> SetSpec {
+    let mut backends: Vec<BackendAddress> = addresses
+        .iter()
+        .map(|address| BackendAddress {
+            address: *address,
+            port,
+        })
+        .collect();
+    backends.sort_unstable();
+    SetSpec {
+        backends,
+        health: None,
+        containers: Some(ContainerSource::Service {
+            project: stack.clone(),
+            service: service.clone(),
+            hash: None,
+            port,
+        }),
+    }
+}
+
+fn listeners(one: &KernelAlias<'_>) -> Vec<Listener> {
+    let named = one.ports.iter().filter_map(|published| {
+        Some(Listener {
+            address: published.address?,
+            port: published.port().number.get(),
+            protocol: published.target.protocol,
+        })
+    });
+    named.collect()
+}
+
+fn places(one: &KernelAlias<'_>) -> Places {
+    let place = |port: Port| PlacePort {
+        port: port.number,
+        protocol: port.protocol,
+    };
+    let everywhere = one.ports.iter().filter(|published| published.address.is_none());
+    Places {
+        inside: one.inside.iter().copied().map(place).collect(),
+        published: everywhere.map(|published| place(published.port())).collect(),
+    }
+}

@@ -1,0 +1,231 @@
+//! One container as the API describes it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, PortSummaryTypeEnum};
+
+use super::{LABEL_ALIAS, LABEL_HASH, LABEL_NUMBER, LABEL_PORT, LABEL_PROJECT, LABEL_SERVICE, LABEL_SET};
+
+/// What a health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The container has none.
+    Unchecked,
+    /// Not yet known.
+    Starting,
+    /// It passes.
+    Healthy,
+    /// It fails.
+    Unhealthy,
+}
+
+/// An address of a container, and the network that it is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The network's name.
+    pub network: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image as it was asked for.
+    pub image: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// Its addresses: those of its first network by name.
+    pub addresses: Vec<Address>,
+    /// TCP ports that it exposes.
+    pub ports: Vec<u16>,
+    /// It runs, and is not paused.
+    pub running: bool,
+    /// It shares the host's network.
+    pub on_host_network: bool,
+    /// What its health check says.
+    pub health: Health,
+}
+
+/// Whether new connections may go to a container, and if not, why, as a part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They may.
+    Ready,
+    /// Not yet, or not any more.
+    Not(&'static str),
+}
+
+impl Container {
+    /// What the list says of one container; `None`: it has no id.
+    pub(super) fn read(summary: ContainerSummary) -> Option<Self> {
+        let names = summary.names.unwrap_or_default();
+        let name = names.first().map(|name| name.trim_start_matches('/').to_owned());
+        let networks = summary
+            .network_settings
+            .and_then(|settings| settings.networks)
+            .unwrap_or_default();
+        let mode = summary.host_config.and_then(|config| config.network_mode);
+        let ports = summary.ports.unwrap_or_default().into_iter();
+        let mut ports: Vec<u16> = ports
+            .filter(|port| port.typ == Some(PortSummaryTypeEnum::TCP))
+            .map(|port| port.private_port)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Some(Self {
+            name: name.unwrap_or_default(),
+            id: summary.id?,
+            image: summary.image.unwrap_or_default(),
+            labels: summary.labels.unwrap_or_default(),
+            addresses: addresses(&networks),
+            ports,
+            running: summary.state == Some(ContainerSummaryStateEnum::RUNNING),
+            on_host_network: mode.as_deref() == Some("host"),
+            health: health(&summary.status.unwrap_or_default()),
+        })
+    }
+
+    /// A label.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The alias and set that its labels name.
+    #[must_use]
+    pub fn alias_and_set(&self) -> Option<(&str, &str)> {
+        Some((self.label(LABEL_ALIAS)?, self.label(LABEL_SET)?))
+    }
+
+    /// The compose project and service that it belongs to.
+    #[must_use]
+    pub fn project_and_service(&self) -> Option<(&str, &str)> {
+        Some((self.label(LABEL_PROJECT)?, self.label(LABEL_SERVICE)?))
+    }
+
+    /// Which container of its service it is.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.label(LABEL_NUMBER)?.parse().ok()
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn hash(&self) -> Option<&str> {
+        self.label(LABEL_HASH)
+    }
+
+    /// The port that its label names.
+    #[must_use]
+    pub fn labelled_port(&self) -> Option<NonZeroU16> {
+        self.label(LABEL_PORT)?.parse().ok()
+    }
+
+    /// True where an alias could have to do with it.
+    #[must_use]
+    pub fn is_of_interest(&self) -> bool {
+        self.alias_and_set().is_some() || self.project_and_service().is_some()
+    }
+}
+
+/// All addresses of the first network by name that gives it one: one place is enough, and the same each time.
+fn addresses(networks: &HashMap<String, EndpointSettings>) -> Vec<Address> {
+    let mut names: Vec<&String> = networks.keys().collect();
+    names.sort_unstable();
+    for name in names {
+        let endpoint = &networks[name];
+        let texts = [&endpoint.ip_address, &endpoint.global_ipv6_address];
+        let found: Vec<Address> = texts
+            .into_iter()
+            .filter_map(|text| text.as_deref()?.parse().ok())
+            .map(|address| Address {
+                network: name.clone(),
+                address,
+            })
+            .collect();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+/// Lists have it in words only (`Up 2 minutes (healthy)`) before version 1.52 of the API.
+fn health(status: &str) -> Health {
+    if status.ends_with("(healthy)") {
+        Health::Healthy
+    } else if status.ends_with("(unhealthy)") {
+        Health::Unhealthy
+    } else if status.ends_with("(health: starting)") || status.ends_with("(starting)") {
+        Health::Starting
+    } else {
+        Health::Unchecked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(v4: &str, v6: &str) -> EndpointSettings {
+        EndpointSettings {
+            ip_address: Some(v4.to_owned()),
+            global_ipv6_address: Some(v6.to_owned()),
+            ..EndpointSettings::default()
+        }
+    }
+
+    #[test]
+    fn what_a_list_says_is_read() {
+        let summary = ContainerSummary {
+            id: Some("c1".to_owned()),
+            names: Some(vec!["/shop-web-1".to_owned()]),
+            state: Some(ContainerSummaryStateEnum::RUNNING),
+            status: Some("Up 2 minutes (healthy)".to_owned()),
+            labels: Some(HashMap::from([
+                (LABEL_ALIAS.to_owned(), "web".to_owned()),
+                (LABEL_SET.to_owned(), "v1".to_owned()),
+                (LABEL_PORT.to_owned(), "8080".to_owned()),
+            ])),
+            network_settings: Some(bollard::models::ContainerSummaryNetworkSettings {
+                networks: Some(HashMap::from([
+                    ("b".to_owned(), endpoint("172.18.0.2", "")),
+                    ("a".to_owned(), endpoint("172.17.0.2", "fd00::2")),
+                ])),
+            }),
+            ..ContainerSummary::default()
+        };
+        let container = Container::read(summary).unwrap();
+        assert_eq!(container.name, "shop-web-1");
+        assert!(container.running && container.is_of_interest());
+        assert_eq!(container.health, Health::Healthy);
+        assert_eq!(container.alias_and_set(), Some(("web", "v1")));
+        assert_eq!(container.labelled_port().map(NonZeroU16::get), Some(8080));
+        let addresses: Vec<String> = container.addresses.iter().map(|a| a.address.to_string()).collect();
+        assert_eq!(addresses, ["172.17.0.2", "fd00::2"]);
+        assert_eq!(container.addresses[0].network, "a");
+    }
+
+    #[test]
+    fn health_is_read_from_words() {
+        let cases = [
+            ("Up 3 seconds (health: starting)", Health::Starting),
+            ("Up 3 seconds (unhealthy)", Health::Unhealthy),
+            ("Up About an hour (healthy)", Health::Healthy),
+            ("Up 3 seconds", Health::Unchecked),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(health(status), expected, "{status}");
+        }
+    }
+}

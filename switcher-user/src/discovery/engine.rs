@@ -1,0 +1,172 @@
+//! The API of Docker, at a unix socket.
+
+use std::path::{Path, PathBuf};
+
+use bollard::models::EventMessage;
+use bollard::query_parameters::{
+    EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{Stream, StreamExt as _};
+use thiserror::Error;
+
+use super::{CONTAINERS_MAX, Container};
+
+/// Where Docker listens unless told otherwise.
+pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// How long one answer may take.
+const ANSWER_SECONDS_MAX: u64 = 10;
+
+/// Why Docker did not do it.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// Nobody answers.
+    #[error("Docker at {socket}: {cause}; start it, or name its socket with --docker")]
+    Absent {
+        /// The socket.
+        socket: PathBuf,
+        /// What happened.
+        cause: String,
+    },
+    /// It refused.
+    #[error("Docker refused {doing}: {cause}")]
+    Refused {
+        /// What was asked for.
+        doing: String,
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// Something that happened to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The container's id.
+    pub id: String,
+    /// What happened: `start`, `kill`, `die` …
+    pub action: String,
+    /// The signal of a `kill`.
+    pub signal: Option<u32>,
+}
+
+/// The API.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(super) docker: Docker,
+    socket: PathBuf,
+}
+
+impl Engine {
+    /// Connects, and agrees on a version of the API.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn connect(socket: &Path) -> Result<Self, EngineError> {
+        let absent = |error: bollard::errors::Error| EngineError::Absent {
+            socket: socket.to_owned(),
+            cause: said(&error),
+        };
+        let path = socket.to_string_lossy();
+        let docker = Docker::connect_with_unix(&path, ANSWER_SECONDS_MAX, API_DEFAULT_VERSION).map_err(absent)?;
+        Ok(Self {
+            docker: docker.negotiate_version().await.map_err(absent)?,
+            socket: socket.to_owned(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn refused(doing: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
+        let doing = doing.into();
+        move |error| EngineError::Refused {
+            doing,
+            cause: said(&error),
+        }
+    }
+
+    /// All containers that an alias could have to do with, stopped ones too, by name; at most [`CONTAINERS_MAX`].
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(Self::refused("a list of the containers"))?;
+        let mut containers: Vec<Container> = listed
+            .into_iter()
+            .filter_map(Container::read)
+            .filter(Container::is_of_interest)
+            .collect();
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        containers.truncate(CONTAINERS_MAX);
+        Ok(containers)
+    }
+
+    /// Process id of a running container; `None`: it does not run.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn pid(&self, id: &str) -> Result<Option<u32>, EngineError> {
+        match self.docker.inspect_container(id, None).await {
+            Ok(inspected) => {
+                let pid = inspected.state.and_then(|state| state.pid);
+                Ok(pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
+            }
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(Self::refused(format!("to show container {id}"))(error)),
+        }
+    }
+
+    /// What happens to containers from now on.
+    pub fn events(&self) -> impl Stream<Item = Result<Event, EngineError>> + use<> {
+        let filters = std::collections::HashMap::from([("type", vec!["container"])]);
+        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        let events = self.docker.events(Some(options));
+        events.filter_map(|event| std::future::ready(event.map(read).map_err(Self::refused("its events")).transpose()))
+    }
+
+    /// Stops a container: its own signal, then, after `seconds`, SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not do it.
+    pub async fn stop(&self, container: &Container, seconds: Option<u32>) -> Result<(), EngineError> {
+        let mut options = StopContainerOptionsBuilder::new();
+        if let Some(seconds) = seconds.and_then(|seconds| i32::try_from(seconds).ok()) {
+            options = options.t(seconds);
+        }
+        let stopped = self.docker.stop_container(&container.id, Some(options.build())).await;
+        stopped.map_err(Self::refused(format!("to stop {}", container.name)))
+    }
+
+    /// Removes a container, running or not.
+    ///
+    /// # Errors
+    /// When it does not do it.
+    pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed = self.docker.remove_container(&container.id, Some(options)).await;
+        removed.map_err(Self::refused(format!("to remove {}", container.name)))
+    }
+}
+
+fn read(message: EventMessage) -> Option<Event> {
+    let actor = message.actor?;
+    let attributes = actor.attributes.unwrap_or_default();
+    Some(Event {
+        id: actor.id?,
+        action: message.action?,
+        signal: attributes.get("signal").and_then(|signal| signal.parse().ok()),
+    })
+}
+
+/// The daemon's own words, where it said any.
+pub(super) fn said(error: &bollard::errors::Error) -> String {
+    match error {
+        bollard::errors::Error::DockerResponseServerError { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Making things: images, networks, containers.
+
+use bollard::models::{ContainerCreateBody, NetworkCreateRequest};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder, StartContainerOptions};
+use futures_util::TryStreamExt as _;
+
+use super::engine::said;
+use super::{Engine, EngineError};
+
+impl Engine {
+    /// Whether the image is here.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(error) => Err(Self::refused(format!("to show image {image}"))(error)),
+        }
+    }
+
+    /// Fetches an image from its registry.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
+        let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
+        let pulled = self
+            .docker
+            .create_image(Some(options), None, None)
+            .try_for_each(|_| std::future::ready(Ok(())));
+        pulled.await.map_err(Self::refused(format!("to pull {image}")))
+    }
+
+    /// Makes a bridge network unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn ensure_network(&self, name: &str, labels: &[(&str, &str)]) -> Result<bool, EngineError> {
+        match self.docker.inspect_network(name, None).await {
+            Ok(_) => return Ok(false),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(Self::refused(format!("to show network {name}"))(error)),
+        }
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(
+                labels
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.docker.create_network(request).await;
+        made.map_err(Self::refused(format!("to make network {name}")))?;
+        Ok(true)
+    }
+
+    /// Makes a container and starts it; returns its id. One that does not start is removed again.
+    ///
+    /// # Errors
+    /// When it cannot be made or started.
+    pub async fn run(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let made = self.docker.create_container(Some(options), body).await;
+        let id = made.map_err(Self::refused(format!("to make {name}")))?.id;
+        match self.start(&id).await {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new()
+                    .force(true)
+                    .build();
+                let _ = self.docker.remove_container(&id, Some(options)).await;
+                Err(EngineError::Refused {
+                    doing: format!("to start {name}"),
+                    cause: said(&error),
+                })
+            }
+        }
+    }
+
+    /// Starts a container that was stopped.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_again(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        self.start(id).await.map_err(Self::refused(format!("to start {name}")))
+    }
+
+    async fn start(&self, id: &str) -> Result<(), bollard::errors::Error> {
+        self.docker.start_container(id, None::<StartContainerOptions>).await
+    }
+}
+
+/// Without a tag the API would fetch all of them.
+fn with_tag(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
+}

@@ -1,0 +1,237 @@
+//! Sets that follow containers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use super::{Desired, FlowSetIds, Refusal};
+use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, SetName};
+
+/// A container that new connections may go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name, for notes.
+    pub name: String,
+    /// The alias and set that its labels name.
+    pub labelled: Option<(AliasName, SetName)>,
+    /// Its compose project and service.
+    pub service: Option<(String, String)>,
+    /// What it was made of.
+    pub hash: Option<String>,
+    /// Where it is.
+    pub addresses: Vec<IpAddr>,
+    /// The port that its label names.
+    pub port: Option<NonZeroU16>,
+}
+
+impl Candidate {
+    fn serves(&self, alias: &AliasName, set: &SetName, source: &ContainerSource) -> bool {
+        match source {
+            ContainerSource::Labels => self.labelled.as_ref().is_some_and(|(a, s)| a == alias && s == set),
+            ContainerSource::Service {
+                project, service, hash, ..
+            } => {
+                let same = |(p, s): &(String, String)| p == project.as_str() && s == service.as_str();
+                self.service.as_ref().is_some_and(same) && (hash.is_none() || *hash == self.hash)
+            }
+        }
+    }
+
+    fn places(&self, source: &ContainerSource) -> impl Iterator<Item = BackendAddress> + '_ {
+        let of_service = match source {
+            ContainerSource::Service { port, .. } => *port,
+            ContainerSource::Labels => None,
+        };
+        let port = self.port.or(of_service);
+        self.addresses.iter().map(move |address| BackendAddress {
+            address: *address,
+            port,
+        })
+    }
+}
+
+impl Desired {
+    /// Lets every set that follows containers have exactly the `ready` ones. One that would have none keeps what it has:
+    /// nothing is better. Returns what is not as somebody may expect, as sentences.
+    ///
+    /// # Errors
+    /// When numbers are used up.
+    pub fn follow(&mut self, ready: &[Candidate], taken: &FlowSetIds) -> Result<Vec<String>, Refusal> {
+        let mut notes = Vec::new();
+        self.make_labelled_sets(ready, taken, &mut notes)?;
+        for (alias, set, source) in self.following() {
+            let serving = ready.iter().filter(|candidate| candidate.serves(&alias, &set, &source));
+            let mut places: Vec<BackendAddress> = serving.flat_map(|candidate| candidate.places(&source)).collect();
+            places.sort_unstable();
+            places.dedup();
+            if places.len() > BACKENDS_PER_SET_MAX {
+                notes.push(format!(
+                    "set {alias}/{set}: {} containers serve it, only {BACKENDS_PER_SET_MAX} are used",
+                    places.len()
+                ));
+                places.truncate(BACKENDS_PER_SET_MAX);
+            }
+            if places.is_empty() {
+                notes.push(format!(
+                    "set {alias}/{set}: no container of it is ready; it keeps the backends it had last"
+                ));
+                continue;
+            }
+            let had: BTreeSet<BackendAddress> = self.backends_of(&alias, &set).into_iter().collect();
+            if had.iter().ne(places.iter()) {
+                self.set_put(&alias, &set, &places, taken)?;
+                self.set_containers(&alias, &set, Some(source))?;
+            }
+        }
+        Ok(notes)
+    }
+
+    fn following(&self) -> Vec<(AliasName, SetName, ContainerSource)> {
+        let sets = self
+            .aliases
+            .iter()
+            .flat_map(|(name, alias)| alias.sets.iter().map(move |set| (name, set)));
+        sets.filter_map(|(alias, (name, set))| Some((alias.clone(), name.clone(), set.containers.clone()?)))
+            .collect()
+    }
+
+    fn backends_of(&self, alias: &AliasName, set: &SetName) -> Vec<BackendAddress> {
+        let set = self.aliases.get(alias).and_then(|alias| alias.sets.get(set));
+        set.map(|set| set.backends.iter().map(|backend| backend.address).collect())
+            .unwrap_or_default()
+    }
+
+    /// A label may name a set that is not there yet; it gets no share by that.
+    fn make_labelled_sets(
+        &mut self,
+        ready: &[Candidate],
+        taken: &FlowSetIds,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        let mut wanted: BTreeMap<(AliasName, SetName), &Candidate> = BTreeMap::new();
+        for candidate in ready {
+            if let Some(labelled) = &candidate.labelled {
+                wanted.entry(labelled.clone()).or_insert(candidate);
+            }
+        }
+        for ((alias, set), candidate) in wanted {
+            let Some(known) = self.aliases.get(&alias) else {
+                notes.push(format!(
+                    "container {}: there is no alias '{alias}'; make it with: switcher alias put {alias} --listen ADDR:PORT/PROTO",
+                    candidate.name
+                ));
+                continue;
+            };
+            match known.sets.get(&set) {
+                Some(set) if set.containers.is_some() => {}
+                Some(_) => notes.push(format!(
+                    "container {}: set {alias}/{set} was given by hand and stays so; remove the set, or the label",
+                    candidate.name
+                )),
+                None => {
+                    let places: Vec<BackendAddress> = candidate.places(&ContainerSource::Labels).collect();
+                    self.set_put(&alias, &set, &places, taken)?;
+                    self.set_containers(&alias, &set, Some(ContainerSource::Labels))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PathPolicy;
+
+    fn desired() -> Desired {
+        let mut desired = Desired::default();
+        let web = "web".parse().unwrap();
+        let listen = ["198.51.100.10:80/tcp".parse().unwrap()];
+        desired.alias_put(&web, &listen, PathPolicy::Auto).unwrap();
+        desired
+    }
+
+    fn candidate(name: &str, address: &str, set: &str) -> Candidate {
+        Candidate {
+            name: name.to_owned(),
+            labelled: Some(("web".parse().unwrap(), set.parse().unwrap())),
+            service: Some(("shop".to_owned(), set.to_owned())),
+            hash: None,
+            addresses: vec![address.parse().unwrap()],
+            port: None,
+        }
+    }
+
+    fn places(desired: &Desired, set: &str) -> Vec<String> {
+        let places = desired.backends_of(&"web".parse().unwrap(), &set.parse().unwrap());
+        places.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn labelled_containers_come_and_go() {
+        let mut desired = desired();
+        let (a, b) = (candidate("a", "172.17.0.2", "v1"), candidate("b", "172.17.0.3", "v1"));
+        assert!(
+            desired
+                .follow(&[a.clone(), b.clone()], &BTreeSet::new())
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(places(&desired, "v1"), ["172.17.0.2", "172.17.0.3"]);
+        desired.follow(&[b], &BTreeSet::new()).unwrap();
+        assert_eq!(places(&desired, "v1"), ["172.17.0.3"]);
+        desired.follow(&[a], &BTreeSet::new()).unwrap();
+        assert_eq!(places(&desired, "v1"), ["172.17.0.2"]);
+    }
+
+    #[test]
+    fn a_set_is_never_emptied() {
+        let mut desired = desired();
+        let only = candidate("a", "172.17.0.2", "v1");
+        desired.follow(&[only], &BTreeSet::new()).unwrap();
+        let before = desired.clone();
+        let notes = desired.follow(&[], &BTreeSet::new()).unwrap();
+        assert_eq!(desired, before);
+        assert!(notes[0].contains("keeps the backends it had last"), "{notes:?}");
+    }
+
+    #[test]
+    fn what_was_given_by_hand_stays() {
+        let mut desired = desired();
+        let (web, v1) = ("web".parse().unwrap(), "v1".parse().unwrap());
+        desired
+            .set_put(&web, &v1, &["10.1.0.2".parse().unwrap()], &BTreeSet::new())
+            .unwrap();
+        let notes = desired
+            .follow(&[candidate("a", "172.17.0.2", "v1")], &BTreeSet::new())
+            .unwrap();
+        assert_eq!(places(&desired, "v1"), ["10.1.0.2"]);
+        assert!(notes[0].contains("by hand"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_service_is_followed_by_project_hash_and_port() {
+        let mut desired = desired();
+        let (web, v1) = ("web".parse().unwrap(), "v1".parse().unwrap());
+        desired
+            .set_put(&web, &v1, &["10.1.0.2".parse().unwrap()], &BTreeSet::new())
+            .unwrap();
+        let source = ContainerSource::Service {
+            project: "shop".parse().unwrap(),
+            service: "v1".parse().unwrap(),
+            hash: Some("new".to_owned()),
+            port: NonZeroU16::new(8080),
+        };
+        desired.set_containers(&web, &v1, Some(source)).unwrap();
+        let mut old = candidate("a", "172.17.0.2", "v1");
+        old.labelled = None;
+        let mut new = old.clone();
+        (new.hash, new.addresses) = (Some("new".to_owned()), vec!["172.17.0.9".parse().unwrap()]);
+        let mut other = new.clone();
+        other.service = Some(("other".to_owned(), "v1".to_owned()));
+        other.addresses = vec!["172.17.0.8".parse().unwrap()];
+        desired.follow(&[old, new, other], &BTreeSet::new()).unwrap();
+        assert_eq!(places(&desired, "v1"), ["172.17.0.9:8080"]);
+    }
+}

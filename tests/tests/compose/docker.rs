@@ -1,0 +1,370 @@
+//! A lab whose host runs Docker, and images of nginx that answer their version's name on port 80.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use switcher_tests::interrupt;
+use switcher_tests::lab::{Agent, CLIENT_POOL_V4, Lab, Namespace, Outcome, Process, run};
+use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
+
+const DOCKER_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// The host's address on the clients' side, and the port of the thread's balancer.
+pub const PUBLISHED: &str = "10.0.0.1:8000";
+/// Docker's bridge, where names are answered.
+const DNS: &str = "172.17.0.1:53";
+/// What the image has beside nginx.
+const PROGRAMS: [&str; 2] = ["/usr/sbin/nginx", "/usr/bin/curl"];
+
+const NGINX: &str = "daemon off; user root; worker_processes 1; pid /run/nginx.pid; error_log /dev/null;
+events { worker_connections 4000; }
+http {
+    access_log off; keepalive_timeout 1h; keepalive_requests 10000000;
+    client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s;
+    default_type text/plain;
+    server {
+        listen 80 backlog=4096;
+        add_header X-Version VERSION always;
+        location / { return 200 \"VERSION\\n\"; }
+    }
+}
+";
+
+/// Requests a second of each load: what a machine that does other things beside carries.
+pub fn rate() -> u32 {
+    std::env::var("SWITCHER_COMPOSE_RATE")
+        .ok()
+        .and_then(|rate| rate.parse().ok())
+        .unwrap_or(300)
+}
+
+/// Fields are dropped in this order: the agent first, the namespaces last.
+pub struct Site {
+    pub agent: Agent,
+    pub dockerd: Dockerd,
+    pub lab: Lab,
+}
+
+/// The daemon, and the command that talks to it.
+pub struct Dockerd {
+    process: Option<Process>,
+    host: Namespace,
+    dir: PathBuf,
+    cgroup: String,
+    live_restore: bool,
+}
+
+impl Dockerd {
+    fn launch(lab: &Lab, live_restore: bool) -> Self {
+        let dir = lab.dir().join("docker");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("daemon.json"), "{}").unwrap();
+        let mut dockerd = Self {
+            process: None,
+            host: lab.host().clone(),
+            cgroup: format!("swt-{}", lab.id()),
+            dir,
+            live_restore,
+        };
+        dockerd.start();
+        dockerd
+    }
+
+    pub fn start(&mut self) {
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))
+            .unwrap();
+        let mut command = self.host.server("dockerd");
+        command.args(["--data-root", &at("data"), "--exec-root", &at("exec"), "-p", &at("pid")]);
+        command.args([
+            "-H",
+            &self.socket(),
+            "--config-file",
+            &at("daemon.json"),
+            "--cgroup-parent",
+            &self.cgroup,
+        ]);
+        command.arg(format!("--live-restore={}", self.live_restore));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.process = Some(Process::spawn("dockerd", &mut command, Signal::SIGTERM).unwrap());
+        interrupt::wait_for("dockerd answers", START_LIMIT, || {
+            Ok(self.try_docker(&["version"]).code == 0)
+        })
+        .unwrap();
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop_with(Signal::SIGTERM, STOP_LIMIT).unwrap();
+        }
+    }
+
+    pub fn socket(&self) -> String {
+        format!("unix://{}", self.dir.join("docker.sock").display())
+    }
+
+    fn try_docker(&self, words: &[&str]) -> Outcome {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.socket()]).args(words);
+        run(&mut command, DOCKER_LIMIT).unwrap()
+    }
+
+    /// `docker WORDS`; returns what it says.
+    pub fn docker(&self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.try_docker(&words)
+            .expect_code(&[0])
+            .unwrap()
+            .stdout
+            .trim()
+            .to_owned()
+    }
+
+    pub fn pid(&self, container: &str) -> u32 {
+        self.docker(&format!("inspect -f {{{{.State.Pid}}}} {container}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Makes `NAME` of nginx; `healthcheck`: a command that tells its health.
+    pub fn image(&self, name: &str, version: &str, healthcheck: Option<&str>) {
+        let root = self.dir.join("root");
+        image_root(&root, version);
+        let tar = self.dir.join("image.tar");
+        let mut pack = Command::new("tar");
+        pack.arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".");
+        run(&mut pack, DOCKER_LIMIT).unwrap().expect_code(&[0]).unwrap();
+        let start = "CMD [\"/usr/sbin/nginx\",\"-c\",\"/etc/nginx.conf\",\"-e\",\"/dev/null\"]";
+        let tar = tar.display().to_string();
+        let mut words = vec!["import", "-c", start, "-c", "EXPOSE 80"];
+        let health = healthcheck.map(|command| {
+            format!("HEALTHCHECK --interval=500ms --timeout=2s --retries=2 --start-period=1s CMD {command}")
+        });
+        if let Some(health) = &health {
+            words.extend(["-c", health]);
+        }
+        words.extend([tar.as_str(), name]);
+        self.try_docker(&words).expect_code(&[0]).unwrap();
+        fs::remove_file(&tar).unwrap();
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if self.process.is_none() {
+            return;
+        }
+        let all = self.try_docker(&["ps", "-aq"]).stdout;
+        let mut words = vec!["rm", "-f"];
+        words.extend(all.split_whitespace());
+        if words.len() > 2 {
+            self.try_docker(&words);
+        }
+        self.stop();
+    }
+}
+
+/// The files of an image: the programs, and every library that they load.
+fn image_root(root: &Path, version: &str) {
+    let _ = fs::remove_dir_all(root);
+    for folder in ["bin", "etc", "tmp", "run", "var/log/nginx", "var/lib/nginx"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let copy = |file: &str| {
+        let to = root.join(file.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file, to).unwrap();
+    };
+    for program in PROGRAMS {
+        copy(program);
+        let listed = run(Command::new("ldd").arg(program), DOCKER_LIMIT).unwrap().stdout;
+        let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        libraries.for_each(copy);
+    }
+    copy("/bin/busybox");
+    for applet in ["sh", "sleep", "false", "true"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+    fs::write(root.join("etc/nginx.conf"), NGINX.replace("VERSION", version)).unwrap();
+}
+
+impl Site {
+    /// Docker with both images, and an agent that follows it.
+    pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    pub fn with(live_restore: bool) -> Self {
+        let lab = Lab::new().expect("a lab (root is needed)");
+        let dockerd = Dockerd::launch(&lab, live_restore);
+        for version in ["v1", "v2"] {
+            dockerd.image(&format!("flaccid/countdown_example:{version}"), version, None);
+        }
+        let agent = Agent::start_with(&lab, &["--docker", &dockerd.socket(), "--dns", DNS]).unwrap();
+        Self { agent, dockerd, lab }
+    }
+
+    /// The thread's files in a folder of their own, both aliases linked to `services`.
+    pub fn thread_files(&self, services: &[&str]) -> PathBuf {
+        let folder = self.lab.dir().join("countdown");
+        fs::create_dir_all(&folder).unwrap();
+        let posted = include_str!("../../../docs/examples/countdown/docker-compose.yml");
+        let links = |form: fn(&str) -> String| services.iter().map(|name| form(name)).collect::<Vec<_>>().join("\n");
+        let text = posted
+            .replace(
+                "  - countdown-v2:countdown-v2",
+                &links(|name| format!("  - {name}:{name}")),
+            )
+            .replace("  - 'countdown-v2:'", &links(|name| format!("  - '{name}:'")));
+        fs::write(folder.join("docker-compose.yml"), text).unwrap();
+        let rancher = include_str!("../../../docs/examples/countdown/rancher-compose.yml");
+        fs::write(folder.join("rancher-compose.yml"), rancher).unwrap();
+        folder.join("docker-compose.yml")
+    }
+
+    /// A compose file of our own.
+    pub fn file(&self, text: &str) -> PathBuf {
+        let file = self.lab.dir().join("compose.yaml");
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// `switcher compose -f FILE WORDS`.
+    pub fn compose(&self, file: &Path, line: &str) -> Outcome {
+        let (file, socket) = (file.display().to_string(), self.dockerd.socket());
+        let mut words = vec!["compose", "--docker", &socket, "-f", &file];
+        words.extend(line.split_whitespace());
+        self.agent.cli(&words).unwrap()
+    }
+
+    pub fn expect(&self, line: &str, code: i32) -> Outcome {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.agent.cli(&words).unwrap().expect_code(&[code]).unwrap()
+    }
+
+    pub fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.expect(line, 0).stdout).unwrap()
+    }
+
+    /// New flows that a set of an alias ever got.
+    pub fn flows_opened(&self, alias: &str, set: &str) -> u64 {
+        let status = self.json(&format!("status {alias} --json"));
+        let sets = status["aliases"][0]["sets"].as_array().unwrap();
+        let set = sets.iter().find(|one| one["name"] == set).unwrap();
+        set["counters"]["flows_opened"].as_u64().unwrap()
+    }
+
+    /// What a fresh connection from outside is answered.
+    pub fn ask_outside(&self) -> String {
+        let url = format!("http://{PUBLISHED}/");
+        let outcome = self
+            .lab
+            .client()
+            .run(&["curl", "-sS", "--max-time", "5", &url])
+            .unwrap();
+        outcome.expect_code(&[0]).unwrap().stdout.trim().to_owned()
+    }
+
+    /// A container that is a client: its resolver is the agent.
+    pub fn client_container(&self) -> Namespace {
+        let dns = DNS.trim_end_matches(":53");
+        let image = "flaccid/countdown_example:v1";
+        self.dockerd.docker(&format!(
+            "run -d --name client --dns {dns} --dns-search switcher.internal {image} /bin/sleep 1000"
+        ));
+        self.lab.adopt("inside", self.dockerd.pid("client")).unwrap()
+    }
+
+    /// What an alias answers by its name, asked inside a container.
+    pub fn ask_inside(&self, url: &str) -> String {
+        self.dockerd
+            .docker(&format!("exec client /usr/bin/curl -sS --max-time 5 {url}"))
+    }
+
+    /// A load from outside to the published port.
+    pub fn load_outside(&self) -> Generator {
+        let sources = Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: None,
+        };
+        Generator::load(&self.lab, &plan("outside", PUBLISHED, sources)).unwrap()
+    }
+
+    /// A load from within a container to the alias's address.
+    pub fn load_inside(&self, client: &Namespace, alias: &str) -> Generator {
+        let plan = plan("inside", alias, Sources::default());
+        Generator::load_in(&self.lab, client, &plan).unwrap()
+    }
+
+    /// The alias's own address of the pool, with its port.
+    pub fn own_address(&self, alias: &str) -> String {
+        let aliases = self.json("alias ls --json");
+        let rows = aliases["aliases"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == alias).unwrap();
+        let listen = row["listen"][0].as_str().unwrap();
+        assert!(listen.starts_with("198.18.255."), "{listen}");
+        listen.trim_end_matches("/tcp").to_owned()
+    }
+
+    /// Waits until the sets of `web` are as a test wants them.
+    pub fn wait(&self, what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+        let end = Instant::now() + limit;
+        while !done() {
+            assert!(Instant::now() < end, "{what}: not within {} s", limit.as_secs());
+            interrupt::sleep(Duration::from_millis(50)).unwrap();
+        }
+    }
+
+    /// How many backends a set has.
+    pub fn backends(&self, alias: &str, set: &str) -> usize {
+        let status = self.json(&format!("status {alias} --json"));
+        let sets = status["aliases"][0]["sets"].as_array().unwrap();
+        let set = sets.iter().find(|one| one["name"] == set);
+        set.map_or(0, |set| set["backends"].as_array().unwrap().len())
+    }
+}
+
+fn plan(run: &str, target: &str, sources: Sources) -> Plan {
+    Plan {
+        run: run.to_owned(),
+        targets: vec![target.parse().unwrap()],
+        sources,
+        work: Work::Load(LoadPlan {
+            rate_per_s: rate(),
+            seconds_max: 120,
+            kept_alive: 8,
+            upload: None,
+            download: None,
+        }),
+    }
+}
+
+/// Ends a load; everything was answered.
+pub fn all_answered(load: &mut Generator) -> LoadReport {
+    let report = load.stop().unwrap();
+    let what = format!(
+        "{}: {:?}\n{}",
+        report.run,
+        report.failures,
+        report.failure_samples.join("\n")
+    );
+    eprintln!(
+        "{}: {} requests, {} late, {} failed, 99 % within {} us, {:?}",
+        report.run, report.due, report.late, report.failed, report.latency.p99_us, report.answers
+    );
+    assert_eq!(report.failed, 0, "{what}");
+    assert!(report.due > 0);
+    report
+}

@@ -1,0 +1,9 @@
+//! Compose files and containers end to end: a real dockerd in the lab's host namespace, real nginx in its containers, the
+//! real agent. Needs root; fails without it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod docker;
+mod ends;
+mod labels;
+mod restarts;
+mod thread;
