@@ -66,9 +66,9 @@ fn a_bad_stack_file_is_refused_with_its_place() {
         ),
         bad(
             V2,
-            r#"v2: {backends: ["10.1.1.2:8080"], health: {http: /}}"#,
+            r#"v2: {backends: ["10.1.1.2:8080"], healht: {http: /}}"#,
             10,
-            &["health"],
+            &["healht"],
         ),
     ];
     for case in cases {
