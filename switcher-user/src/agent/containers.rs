@@ -12,7 +12,7 @@ use super::flows::set_ids_in_flows;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ContainerStatus, ContainersDocument, ErrorCode, Reply, SCHEMA};
-use crate::discovery::{Readiness, Seen, Snapshot};
+use crate::discovery::{Health, Readiness, Seen, Snapshot};
 use crate::plan::Candidate;
 
 /// How long such a change may wait for the kernel.
@@ -117,6 +117,7 @@ fn status(seen: &Seen) -> ContainerStatus {
         name: container.name.clone(),
         addresses: container.addresses.iter().map(|address| address.address).collect(),
         ready: seen.readiness == Readiness::Ready,
+        sick: container.health == Health::Unhealthy,
         why: match seen.readiness {
             Readiness::Ready => String::new(),
             Readiness::Not(why) => why.to_owned(),

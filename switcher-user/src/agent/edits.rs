@@ -128,6 +128,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let taken = self.taken_set_ids().await?;
         next.set_put(alias, set, &put.backends, &taken)?;
         next.set_health(alias, set, put.health.as_ref())?;
+        next.set_containers(alias, set, put.containers.clone())?;
         self.change(next, How::default(), asked).await
     }
 

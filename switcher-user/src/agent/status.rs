@@ -214,6 +214,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         flows: seen.census.get(&set.id).copied().unwrap_or(FlowCounts::default()),
         failures: seen.failures.get(&set.id).cloned().unwrap_or_default(),
         counters: seen.figures.get(&set.id).copied().unwrap_or_default(),
+        containers: set.containers.clone(),
         backends: backends(
             alias,
             set_name,

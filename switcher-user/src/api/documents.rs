@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiError, SCHEMA};
 use crate::model::{
-    Action, AliasName, BackendAddress, HealthSpec, Listener, Outcome, PathPolicy, Protocol, Receipt, SetFigures,
-    SetName, StackName, StackSpec, UdpPolicy, Weight,
+    Action, AliasName, BackendAddress, ContainerSource, HealthSpec, Listener, Outcome, PathPolicy, Protocol, Receipt,
+    SetFigures, SetName, StackName, StackSpec, UdpPolicy, Weight,
 };
 
 /// `POST /v1/apply`.
@@ -80,6 +80,9 @@ pub struct ContainerStatus {
     pub addresses: Vec<IpAddr>,
     /// New connections may go to it.
     pub ready: bool,
+    /// Its health check has found that it does not work: waiting may not help.
+    #[serde(default)]
+    pub sick: bool,
     /// Why not; empty: they may.
     pub why: String,
 }
@@ -136,6 +139,9 @@ pub struct SetPut {
     /// How it is found out whether they work; `None`: nobody asks.
     #[serde(default)]
     pub health: Option<HealthSpec>,
+    /// The containers whose addresses follow from now on; `None`: the backends stay as they are given.
+    #[serde(default)]
+    pub containers: Option<ContainerSource>,
 }
 
 /// `POST /v1/aliases/{alias}/split`.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AliasName, BackendAddress, FailedFlow, FlipTime, Listener, PathPolicy, SetFigures, SetName, StackName,
+    AliasName, BackendAddress, ContainerSource, FailedFlow, FlipTime, Listener, PathPolicy, SetFigures, SetName,
+    StackName,
 };
 
 /// Everything there is to see.
@@ -170,6 +171,9 @@ pub struct SetStatus {
     /// The flows that failed last, the newest first; a few.
     #[serde(default)]
     pub failures: Vec<FailedFlow>,
+    /// The containers that it follows; none: its backends stay as they were given.
+    #[serde(default)]
+    pub containers: Option<ContainerSource>,
     /// The backends in their order.
     pub backends: Vec<BackendStatus>,
 }

@@ -83,7 +83,11 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
         } => {
             let path = format!("/v1/aliases/{alias}/sets/{set}");
             let health = health.spec();
-            let put = SetPut { backends, health };
+            let put = SetPut {
+                backends,
+                health,
+                containers: None,
+            };
             client.change(Method::PUT, &path, &put, wait.timeout).await?
         }
         Verb::Rm { alias, set, wait } => {

@@ -113,6 +113,17 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         printer.result(&document, &forecast_page(&document));
         return Ok(0);
     }
+    carry_out(&request, args.detach, args.wait.timeout, client, printer).await
+}
+
+/// Sends it, shows how far it is, and says how it ended; `detach`: once it has begun.
+pub(super) async fn carry_out(
+    request: &UpgradeRequest,
+    detach: bool,
+    timeout: Duration,
+    client: &Client,
+    printer: &Printer,
+) -> End {
     let mut printed: Option<Instant> = None;
     let seen = |progress: &Progress| {
         let due = printer.is_live() || printed.is_none_or(|at| at.elapsed() >= LOG_EVERY);
@@ -120,20 +131,20 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
             printer.progress(&text);
             printed = Some(Instant::now());
         }
-        if args.detach && !matches!(progress, Progress::Checking { .. }) {
+        if detach && !matches!(progress, Progress::Checking { .. }) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     };
-    match client.follow("/v1/upgrade", &request, args.wait.timeout, seen).await? {
+    match client.follow("/v1/upgrade", request, timeout, seen).await? {
         Progress::Finished { receipt, .. } => Ok(finish(&receipt, printer)),
         Progress::StillRunning { .. } => Err(ApiError::new(
             ErrorCode::Unknown,
             "the upgrade, which another command began, is still running; this command stopped waiting, as its --timeout is over: run: switcher status",
         )),
         Progress::Refused { error, .. } => Err(*error),
-        begun @ (Progress::Checking { .. } | Progress::Observing { .. } | Progress::Draining { .. }) if args.detach => {
+        begun @ (Progress::Checking { .. } | Progress::Observing { .. } | Progress::Draining { .. }) if detach => {
             printer.result(&begun, "begun; the agent goes on with it: switcher status");
             Ok(0)
         }

@@ -17,6 +17,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub const PUBLISHED: &str = "10.0.0.1:8000";
 /// Docker's bridge, where names are answered.
 const DNS: &str = "172.17.0.1:53";
+/// Connections of a load that stay.
+const KEPT_ALIVE: usize = 8;
 /// What the image has beside nginx.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/nginx", "/usr/bin/curl"];
 
@@ -299,12 +301,27 @@ impl Site {
             v4: Some(CLIENT_POOL_V4),
             v6: None,
         };
-        Generator::load(&self.lab, &plan("outside", PUBLISHED, sources)).unwrap()
+        Generator::load(&self.lab, &plan("outside", PUBLISHED, sources, KEPT_ALIVE)).unwrap()
+    }
+
+    /// A load from outside without a connection that stays.
+    pub fn short_load_outside(&self) -> Generator {
+        let sources = Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: None,
+        };
+        Generator::load(&self.lab, &plan("outside", PUBLISHED, sources, 0)).unwrap()
+    }
+
+    /// A load from within a container without a connection that stays.
+    pub fn short_load_inside(&self, client: &Namespace, alias: &str) -> Generator {
+        let plan = plan("inside", alias, Sources::default(), 0);
+        Generator::load_in(&self.lab, client, &plan).unwrap()
     }
 
     /// A load from within a container to the alias's address.
     pub fn load_inside(&self, client: &Namespace, alias: &str) -> Generator {
-        let plan = plan("inside", alias, Sources::default());
+        let plan = plan("inside", alias, Sources::default(), KEPT_ALIVE);
         Generator::load_in(&self.lab, client, &plan).unwrap()
     }
 
@@ -336,7 +353,7 @@ impl Site {
     }
 }
 
-fn plan(run: &str, target: &str, sources: Sources) -> Plan {
+fn plan(run: &str, target: &str, sources: Sources, kept_alive: usize) -> Plan {
     Plan {
         run: run.to_owned(),
         targets: vec![target.parse().unwrap()],
@@ -344,7 +361,7 @@ fn plan(run: &str, target: &str, sources: Sources) -> Plan {
         work: Work::Load(LoadPlan {
             rate_per_s: rate(),
             seconds_max: 120,
-            kept_alive: 8,
+            kept_alive,
             upload: None,
             download: None,
         }),

@@ -7,3 +7,4 @@ mod ends;
 mod labels;
 mod restarts;
 mod thread;
+mod upgrade;

@@ -22,7 +22,11 @@ impl Agent {
         self.changes(Command::SetPut(
             alias("web"),
             set.parse().unwrap(),
-            SetPut { backends, health },
+            SetPut {
+                backends,
+                health,
+                containers: None,
+            },
         ))
         .await
     }

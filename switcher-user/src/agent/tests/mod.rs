@@ -118,7 +118,11 @@ impl Agent {
         self.changes(Command::SetPut(
             alias.parse().unwrap(),
             set.parse().unwrap(),
-            SetPut { backends, health: None },
+            SetPut {
+                backends,
+                health: None,
+                containers: None,
+            },
         ))
         .await
     }

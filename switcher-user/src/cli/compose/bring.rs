@@ -172,6 +172,10 @@ impl<'a> Site<'a> {
             for container in containers {
                 match document.containers.iter().find(|one| one.id == container.id) {
                     Some(one) if one.ready => addresses.extend(&one.addresses),
+                    Some(one) if one.sick => {
+                        let text = format!("container {}: {}; no traffic was moved", one.name, one.why);
+                        return Err(ApiError::new(ErrorCode::Refused, text));
+                    }
                     Some(one) => waiting = Some(format!("container {}: {}", container.name, one.why)),
                     None => waiting = Some(format!("container {}: the agent does not see it", container.name)),
                 }

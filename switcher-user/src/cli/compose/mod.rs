@@ -6,6 +6,7 @@ mod files;
 mod recipe;
 mod stack;
 mod up;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ enum Verb {
     Config,
     /// Start what does not run, and make the kernel match the links; returns when that is active.
     Up(up::Args),
+    /// Move the connections of one service to another, by aliases that lead to it.
+    Upgrade(upgrade::Args),
 }
 
 pub(super) async fn run(args: &Args, client: &Client, printer: &Printer) -> End {
@@ -48,6 +51,11 @@ pub(super) async fn run(args: &Args, client: &Client, printer: &Printer) -> End 
         Verb::Up(up) => {
             let site = Site::open(&args.docker, client, &loaded, printer, up.wait.timeout, up.pull()).await?;
             up::run(up, &site).await
+        }
+        Verb::Upgrade(upgrade) => {
+            let timeout = upgrade.times.timeout;
+            let site = Site::open(&args.docker, client, &loaded, printer, timeout, upgrade.pull()).await?;
+            upgrade::run(upgrade, &site).await
         }
     }
 }

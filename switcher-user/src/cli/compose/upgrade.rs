@@ -1,0 +1,355 @@
+//! `switcher compose upgrade`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hyper::Method;
+
+use super::bring::{Site, refused};
+use super::stack::{self, KernelAlias};
+use crate::api::{AliasStatus, ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument, UpgradeRequest};
+use crate::cli::End;
+use crate::cli::upgrade::carry_out;
+use crate::cli::wait::{WaitArgs, duration, millis};
+use crate::compose::{SCALE_MAX, ServiceName};
+use crate::discovery::Container;
+use crate::model::{AliasName, RolloutOptions, Steps};
+
+/// What `upgrade` takes: the options of rancher-compose.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The service whose connections move.
+    #[arg(value_name = "FROM")]
+    from: ServiceName,
+    /// The service that gets them.
+    #[arg(value_name = "TO")]
+    to: ServiceName,
+    /// How many of TO's containers get their part of the connections in one step.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(SCALE_MAX)))]
+    batch_size: u32,
+    /// From one step to the next: milliseconds, or a time as 2s [default: 2000].
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    interval: Option<Duration>,
+    /// How many containers TO has in the end [default: as many as FROM].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCALE_MAX)))]
+    scale: Option<u32>,
+    /// Aliases that lead to FROM lead to TO; false: TO is only started.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    update_links: bool,
+    /// Return once FROM has no connection left; else once the first step is made, and the agent goes on.
+    #[arg(short, long)]
+    wait: bool,
+    /// Stop and remove FROM's containers once they have no connection left; waits.
+    #[arg(short, long)]
+    cleanup: bool,
+    /// Fetch TO's image even where it is here already.
+    #[arg(short, long)]
+    pull: bool,
+    /// How long connections of FROM may take to end.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    drain_timeout: Duration,
+    #[command(flatten)]
+    pub times: WaitArgs,
+}
+
+/// rancher-compose takes milliseconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+        Err(_) => duration(text),
+    }
+}
+
+/// From one step to the next, where nobody says.
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
+
+impl Args {
+    pub(super) const fn pull(&self) -> bool {
+        self.pull
+    }
+}
+
+pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
+    args.check(site)?;
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    let aliases = args.aliases(site, &status)?;
+    if aliases.is_empty() && args.update_links {
+        site.printer.note(&format!(
+            "nothing to do: {} has everything that {} had",
+            args.to, args.from
+        ));
+        return Ok(0);
+    }
+    let old = site.running_of(&args.from).await?;
+    let scale = match args.scale {
+        Some(scale) => scale,
+        None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
+    };
+    args.warn(site, scale);
+    let new = site.bring_new(&args.to, scale).await?;
+    if !args.update_links {
+        let text = format!(
+            "{} runs; links stay as they are, so it gets no connection by an alias",
+            args.to
+        );
+        site.printer.note(&text);
+        return Ok(0);
+    }
+    for alias in &aliases {
+        site.put_set(alias, &args.to, &new).await?;
+    }
+    let names: Vec<AliasName> = aliases.iter().map(|alias| alias.name.clone()).collect();
+    let code = args.switch(site, &names, scale).await?;
+    if code == 0 {
+        args.after(site, &names, &old).await?;
+    } else if args.cleanup {
+        let text = format!(
+            "{}'s containers stay: not all of their connections have moved",
+            args.from
+        );
+        site.printer.note(&text);
+    }
+    Ok(code)
+}
+
+impl Args {
+    fn check(&self, site: &Site<'_>) -> Result<(), ApiError> {
+        let project = &site.loaded.project;
+        let wrong = |text: String| Err(ApiError::new(ErrorCode::Invalid, text));
+        for name in [&self.from, &self.to] {
+            if project.aliases.keys().any(|alias| alias.as_str() == name.as_str()) {
+                return wrong(format!(
+                    "'{name}' is an alias, which stays; name the services behind it: switcher compose upgrade FROM TO"
+                ));
+            }
+        }
+        if self.from == self.to {
+            return wrong(format!(
+                "FROM and TO are both '{}'; for other settings of one service: switcher compose up -d --upgrade",
+                self.to
+            ));
+        }
+        if !project.services.contains_key(&self.to) {
+            let known: Vec<&str> = project.services.keys().map(ServiceName::as_str).collect();
+            return wrong(format!(
+                "service '{}' is not in the files; they have: {}",
+                self.to,
+                known.join(", ")
+            ));
+        }
+        if self.cleanup && !self.update_links {
+            return wrong(format!(
+                "--cleanup with --update-links=false would remove {}, which goes on serving; leave one of them out",
+                self.from
+            ));
+        }
+        Ok(())
+    }
+
+    /// Aliases of the project where FROM has a share; empty: TO has it already.
+    fn aliases<'p>(&self, site: &'p Site<'_>, status: &StatusDocument) -> Result<Vec<KernelAlias<'p>>, ApiError> {
+        let all = stack::kernel_aliases(&site.loaded.project)?;
+        let known: Vec<(KernelAlias<'p>, &AliasStatus)> = all
+            .into_iter()
+            .filter_map(|alias| Some((alias.clone(), status.aliases.iter().find(|one| one.name == alias.name)?)))
+            .collect();
+        let share = |status: &AliasStatus, set: &ServiceName| status.split.get(set).is_some_and(|weight| *weight > 0);
+        let had = |status: &AliasStatus| {
+            let before = status.previous.as_ref().and_then(|split| split.get(&self.from));
+            before.is_some_and(|weight| *weight > 0)
+        };
+        let moving = known.iter().any(|(_, status)| share(status, &self.from));
+        let moved = |status: &AliasStatus| share(status, &self.to) && had(status);
+        if moving || known.iter().any(|(_, status)| moved(status)) {
+            let moving = known.into_iter().filter(|(_, status)| share(status, &self.from));
+            return Ok(moving.map(|(alias, _)| alias).collect());
+        }
+        if !self.update_links {
+            return Ok(Vec::new());
+        }
+        let (from, to) = (&self.from, &self.to);
+        let text = if known.iter().any(|(_, status)| share(status, to)) {
+            format!(
+                "no alias leads to '{from}', and '{to}' serves: are the arguments the wrong way round? The old one comes first: \
+                 switcher compose upgrade {to} {from}"
+            )
+        } else {
+            format!("no alias of these files leads to '{from}'; link it, and run: switcher compose up -d")
+        };
+        Err(ApiError::new(ErrorCode::Invalid, text))
+    }
+
+    /// What was asked for and has no effect.
+    fn warn(&self, site: &Site<'_>, scale: u32) {
+        let warn = |text: String| site.printer.note(&format!("warning: {text}"));
+        if !self.update_links {
+            return;
+        }
+        if self.interval.is_some() && self.batch_size >= scale {
+            warn(format!(
+                "--interval has no effect: all {scale} container(s) are in one batch"
+            ));
+        }
+        if self.cleanup && !self.wait {
+            warn("--cleanup waits, as with --wait: what has connections is not removed".to_owned());
+        }
+    }
+
+    async fn switch(&self, site: &Site<'_>, names: &[AliasName], scale: u32) -> End {
+        let steps = steps(scale, self.batch_size);
+        let interval = match steps.percent().len() {
+            1 => Duration::ZERO,
+            _ => self.interval.unwrap_or(INTERVAL_DEFAULT),
+        };
+        let request = UpgradeRequest {
+            rollout: RolloutOptions {
+                steps,
+                interval_ms: millis(interval),
+                ..RolloutOptions::default()
+            },
+            aliases: names.to_vec(),
+            to: self.to.clone(),
+            from: Some(self.from.clone()),
+            drain_timeout_ms: millis(self.drain_timeout),
+        };
+        let detach = !(self.wait || self.cleanup);
+        carry_out(&request, detach, site.left(), site.client, site.printer).await
+    }
+
+    /// The old containers go, or it is said that they do not; and the files are named, where they would move all back.
+    async fn after(&self, site: &Site<'_>, names: &[AliasName], old: &[Container]) -> Result<(), ApiError> {
+        let linked = site
+            .loaded
+            .project
+            .aliases
+            .values()
+            .any(|alias| alias.links.contains(&self.from));
+        if linked {
+            let text = format!(
+                "the files still link {}: write {} there, else the next up -d moves connections back",
+                self.from, self.to
+            );
+            site.printer.note(&text);
+        }
+        if !self.cleanup {
+            if !old.is_empty() {
+                let text = format!("{}'s containers run on; --cleanup removes them", self.from);
+                site.printer.note(&text);
+            }
+            return Ok(());
+        }
+        site.end(old).await?;
+        for name in names {
+            let path = format!("/v1/aliases/{name}/sets/{}", self.from);
+            let removed: Result<ChangesDocument, ApiError> =
+                site.client.change(Method::DELETE, &path, &(), self.times.timeout).await;
+            if let Err(error) = removed {
+                site.printer
+                    .note(&format!("warning: set {name}/{}: {error}", self.from));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A step for each batch, as percentages. More batches than there are percentages share steps.
+fn steps(scale: u32, batch_size: u32) -> Steps {
+    let batches = scale.div_ceil(batch_size).max(1);
+    let percent: BTreeSet<u32> = (1..=batches)
+        .map(|batch| ((batch * batch_size).min(scale) * 100 / scale.max(1)).max(1))
+        .collect();
+    percent.into_iter().collect::<Vec<u32>>().try_into().unwrap_or_default()
+}
+
+impl Site<'_> {
+    /// Containers of a service that run.
+    pub(super) async fn running_of(&self, name: &ServiceName) -> Result<Vec<Container>, ApiError> {
+        let mut own = self.containers_of(name).await?;
+        own.retain(|one| one.running);
+        Ok(own)
+    }
+
+    /// Starts as many containers of a service as it lacks and waits for them; those that it started go again where one is
+    /// not ready in time. Returns all that run.
+    pub(super) async fn bring_new(&self, name: &ServiceName, scale: u32) -> Result<Vec<Container>, ApiError> {
+        let before: BTreeSet<String> = self.containers_of(name).await?.into_iter().map(|one| one.id).collect();
+        let brought = match self.grow(name, scale).await {
+            Ok(all) => {
+                let running: Vec<Container> = all.into_iter().filter(|one| one.running).collect();
+                self.wait_ready(&running).await.map(|_| running)
+            }
+            Err(error) => Err(error),
+        };
+        if brought.is_err() {
+            let mut made = self.containers_of(name).await?;
+            made.retain(|one| !before.contains(&one.id));
+            self.end(&made).await?;
+        }
+        brought
+    }
+
+    /// Stops and removes containers.
+    pub(super) async fn end(&self, containers: &[Container]) -> Result<(), ApiError> {
+        for container in containers {
+            self.engine.stop(container, None).await.map_err(refused)?;
+            self.engine.remove(container).await.map_err(refused)?;
+            self.printer.note(&format!("container {}: removed", container.name));
+        }
+        Ok(())
+    }
+
+    /// Gives an alias the set of a service, without a share.
+    pub(super) async fn put_set(
+        &self,
+        alias: &KernelAlias<'_>,
+        service: &ServiceName,
+        containers: &[Container],
+    ) -> Result<(), ApiError> {
+        let addresses: Vec<std::net::IpAddr> = containers
+            .iter()
+            .flat_map(|one| one.addresses.iter().map(|address| address.address))
+            .collect();
+        let spec = stack::set(&self.loaded.name, service, &addresses, alias.target);
+        let put = SetPut {
+            backends: spec.backends,
+            health: None,
+            containers: spec.containers,
+        };
+        let path = format!("/v1/aliases/{}/sets/{service}", alias.name);
+        let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
+        Ok(())
+    }
+
+    /// What is left of the command's time.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(std::time::Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_become_percentages() {
+        for (scale, batch_size, percent) in [
+            (1, 2, vec![100]),
+            (2, 2, vec![100]),
+            (3, 2, vec![66, 100]),
+            (4, 1, vec![25, 50, 75, 100]),
+            (10, 4, vec![40, 80, 100]),
+        ] {
+            assert_eq!(steps(scale, batch_size).percent(), percent, "{scale} by {batch_size}");
+        }
+        let most = steps(SCALE_MAX, 1);
+        assert_eq!((most.percent().len(), most.percent().last()), (100, Some(&100)));
+    }
+
+    #[test]
+    fn an_interval_is_milliseconds_or_a_time() {
+        assert_eq!(interval("2000"), Ok(Duration::from_secs(2)));
+        assert_eq!(interval("3s"), Ok(Duration::from_secs(3)));
+        assert!(interval("soon").is_err());
+    }
+}
