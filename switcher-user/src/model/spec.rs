@@ -132,9 +132,9 @@ pub enum ContainerSource {
         project: StackName,
         /// The service.
         service: SetName,
-        /// Only those that were made of this; `None`: all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hash: Option<String>,
+        /// Only those that were made of one of these; empty: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hashes: Vec<String>,
         /// The port where they serve; `None`: the listener's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         port: Option<NonZeroU16>,

@@ -29,10 +29,14 @@ impl Candidate {
         match source {
             ContainerSource::Labels => self.labelled.as_ref().is_some_and(|(a, s)| a == alias && s == set),
             ContainerSource::Service {
-                project, service, hash, ..
+                project,
+                service,
+                hashes,
+                ..
             } => {
                 let same = |(p, s): &(String, String)| p == project.as_str() && s == service.as_str();
-                self.service.as_ref().is_some_and(same) && (hash.is_none() || *hash == self.hash)
+                self.service.as_ref().is_some_and(same)
+                    && (hashes.is_empty() || self.hash.as_ref().is_some_and(|hash| hashes.contains(hash)))
             }
         }
     }
@@ -220,7 +224,7 @@ mod tests {
         let source = ContainerSource::Service {
             project: "shop".parse().unwrap(),
             service: "v1".parse().unwrap(),
-            hash: Some("new".to_owned()),
+            hashes: vec!["new".to_owned()],
             port: NonZeroU16::new(8080),
         };
         desired.set_containers(&web, &v1, Some(source)).unwrap();

@@ -96,3 +96,66 @@ fn a_version_that_never_gets_healthy_is_removed_and_nothing_has_moved() {
         assert!(refused.stderr.contains(said), "{line}: {}", refused.stderr);
     }
 }
+
+fn one_service(version: &str) -> String {
+    format!(
+        "\
+name: shop
+services:
+  lb: {{image: rancher/load-balancer-service, ports: [\"8000:80\"], links: [app]}}
+  app: {{image: \"flaccid/countdown_example:{version}\", ports: [\"80\"], scale: 2}}
+"
+    )
+}
+
+#[test]
+fn a_service_is_made_anew_goes_back_and_is_confirmed_without_a_gap() {
+    let site = Site::new();
+    let up = |version: &str, words: &str, said: &str| {
+        let file = site.file(&one_service(version));
+        let outcome = site
+            .compose(&file, &format!("up -d {words}"))
+            .expect_code(&[0])
+            .unwrap();
+        assert!(
+            outcome.stderr.contains(said) || outcome.stdout.contains(said),
+            "{words}: {}{}",
+            outcome.stdout,
+            outcome.stderr
+        );
+    };
+    let names = || {
+        let names = site.dockerd.docker("ps -a --format {{.Names}}");
+        let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    up("v1", "", "alias lb: created");
+    let mut load = site.short_load_outside();
+    interrupt::sleep(SETTLE).unwrap();
+    up("v2", "", "made of other settings");
+    assert_eq!(site.ask_outside(), "v1", "without --upgrade nothing moves");
+    up("v2", "--upgrade", "--confirm-upgrade");
+    assert_eq!((site.ask_outside(), names().len()), ("v2".to_owned(), 4));
+    up("v2", "--upgrade", "nothing to do");
+    up("v2", "", "nothing to do");
+    up("v2", "--rollback", "shop-app-3: removed");
+    assert_eq!(
+        (site.ask_outside(), names()),
+        ("v1".to_owned(), vec!["shop-app-1".to_owned(), "shop-app-2".to_owned()])
+    );
+    up("v2", "--upgrade", "--confirm-upgrade");
+    up("v2", "--confirm-upgrade", "shop-app-1: removed");
+    up("v2", "--confirm-upgrade", "nothing to do");
+    assert_eq!(
+        (site.ask_outside(), names().len(), site.backends("lb", "app")),
+        ("v2".to_owned(), 2, 2)
+    );
+    interrupt::sleep(SETTLE).unwrap();
+    let report = all_answered(&mut load);
+    assert!(
+        report.answers["v1"] > 0 && report.answers["v2"] > 0,
+        "{:?}",
+        report.answers
+    );
+}

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::files::Loaded;
 use super::recipe::{Recipe, network};
-use super::stack::Running;
 use crate::api::{ApiError, ContainersDocument, ErrorCode};
 use crate::cli::client::Client;
 use crate::cli::printer::Printer;
@@ -100,9 +99,23 @@ impl<'a> Site<'a> {
 
     /// Makes a service's containers as many as `scale`: starts stopped ones, makes missing ones. Returns all there are.
     pub async fn grow(&self, name: &ServiceName, scale: u32) -> Result<Vec<Container>, ApiError> {
+        self.grow_to(name, scale, &|_| true).await?;
+        self.containers_of(name).await
+    }
+
+    /// The same where only `counted` containers count, and stopped ones of them may be started.
+    pub async fn grow_to(
+        &self,
+        name: &ServiceName,
+        scale: u32,
+        counted: &(dyn Fn(&Container) -> bool + Sync),
+    ) -> Result<(), ApiError> {
         let service = &self.loaded.project.services[name];
         let recipe = self.recipe(name, service);
-        let had = self.containers_of(name).await?;
+        let all = self.containers_of(name).await?;
+        let mut number = all.iter().filter_map(Container::number).max().unwrap_or(0);
+        let mut had = all;
+        had.retain(counted);
         let hash = recipe.hash();
         if let Some(other) = had
             .iter()
@@ -129,7 +142,6 @@ impl<'a> Site<'a> {
         if running < wanted {
             self.prepare(service, &recipe.network).await?;
         }
-        let mut number = had.iter().filter_map(Container::number).max().unwrap_or(0);
         // Bounded by SCALE_MAX.
         while running < wanted {
             number += 1;
@@ -143,7 +155,7 @@ impl<'a> Site<'a> {
                 .note(&format!("container {container}: made of {}", service.image));
             running += 1;
         }
-        self.containers_of(name).await
+        Ok(())
     }
 
     /// The image and the network that its containers need.
@@ -194,13 +206,66 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// The addresses of each service that an alias links, once all its containers are ready.
-    pub async fn running(&self, containers: &[(ServiceName, Vec<Container>)]) -> Result<Running, ApiError> {
-        let mut running = Running::new();
-        for (name, all) in containers {
-            let up: Vec<Container> = all.iter().filter(|one| one.running).cloned().collect();
-            running.insert(name.clone(), self.wait_ready(&up).await?);
+    /// Containers of a service that run.
+    pub(super) async fn running_of(&self, name: &ServiceName) -> Result<Vec<Container>, ApiError> {
+        let mut own = self.containers_of(name).await?;
+        own.retain(|one| one.running);
+        Ok(own)
+    }
+
+    /// Starts as many containers of a service as it lacks and waits for them; those that it started go again where one is
+    /// not ready in time. Returns all that run.
+    pub(super) async fn bring_new(
+        &self,
+        name: &ServiceName,
+        scale: u32,
+        counted: &(dyn Fn(&Container) -> bool + Sync),
+    ) -> Result<Vec<Container>, ApiError> {
+        let before = self.containers_of(name).await?;
+        let brought = self.try_to_bring(name, scale, counted).await;
+        if brought.is_err() {
+            let now = self.containers_of(name).await?;
+            let was = |one: &Container| before.iter().find(|had| had.id == one.id).map(|had| had.running);
+            let made: Vec<Container> = now.iter().filter(|one| was(one).is_none()).cloned().collect();
+            self.end(&made).await?;
+            for started in now.iter().filter(|one| one.running && was(one) == Some(false)) {
+                self.engine.stop(started, None).await.map_err(refused)?;
+            }
         }
+        brought
+    }
+
+    async fn try_to_bring(
+        &self,
+        name: &ServiceName,
+        scale: u32,
+        counted: &(dyn Fn(&Container) -> bool + Sync),
+    ) -> Result<Vec<Container>, ApiError> {
+        self.grow_to(name, scale, counted).await?;
+        let mut running = self.running_of(name).await?;
+        running.retain(counted);
+        self.wait_ready(&running).await?;
         Ok(running)
     }
+
+    /// Stops and removes containers.
+    pub(super) async fn end(&self, containers: &[Container]) -> Result<(), ApiError> {
+        for container in containers {
+            self.engine.stop(container, None).await.map_err(refused)?;
+            self.engine.remove(container).await.map_err(refused)?;
+            self.printer.note(&format!("container {}: removed", container.name));
+        }
+        Ok(())
+    }
+
+    /// What is left of the command's time.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Where containers are.
+pub(super) fn addresses(containers: &[Container]) -> Vec<IpAddr> {
+    let each = containers.iter().flat_map(|one| &one.addresses);
+    each.map(|address| address.address).collect()
 }

@@ -4,6 +4,7 @@ mod bring;
 mod config;
 mod files;
 mod recipe;
+mod renew;
 mod stack;
 mod up;
 mod upgrade;

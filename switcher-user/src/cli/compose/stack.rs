@@ -10,8 +10,17 @@ use crate::model::{
     UdpPolicy, Weight,
 };
 
-/// Where the containers of each service are, and what they were made of.
-pub(super) type Running = BTreeMap<ServiceName, Vec<std::net::IpAddr>>;
+/// The containers of a service that serve it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Serving {
+    /// Where they are.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Only those that were made of one of these; empty: all.
+    pub hashes: Vec<String>,
+}
+
+/// The containers of each service that serve it.
+pub(super) type Running = BTreeMap<ServiceName, Serving>;
 
 /// One alias as the kernel knows it: ports that lead to different ports of the containers are aliases of their own.
 #[derive(Clone, Debug)]
@@ -88,13 +97,12 @@ pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -
         };
         let mut split = BTreeMap::new();
         for link in &one.alias.links {
-            let addresses = running.get(link).map(Vec::as_slice).unwrap_or_default();
-            if addresses.is_empty() {
+            let Some(serving) = running.get(link).filter(|serving| !serving.addresses.is_empty()) else {
                 continue;
-            }
-            let weight = i64::try_from(addresses.len()).unwrap_or(1);
+            };
+            let weight = i64::try_from(serving.addresses.len()).unwrap_or(1);
             split.insert(link.clone(), Weight::try_from(weight).map_err(invalid)?);
-            spec.sets.insert(link.clone(), set(stack, link, addresses, one.target));
+            spec.sets.insert(link.clone(), set(stack, link, serving, one.target));
         }
         if split.is_empty() {
             let text = format!(
@@ -114,13 +122,9 @@ fn invalid(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorCode::Invalid, error.to_string())
 }
 
-pub(super) fn set(
-    stack: &StackName,
-    service: &ServiceName,
-    addresses: &[std::net::IpAddr],
-    port: Option<NonZeroU16>,
-) -> SetSpec {
-    let mut backends: Vec<BackendAddress> = addresses
+pub(super) fn set(stack: &StackName, service: &ServiceName, serving: &Serving, port: Option<NonZeroU16>) -> SetSpec {
+    let mut backends: Vec<BackendAddress> = serving
+        .addresses
         .iter()
         .map(|address| BackendAddress {
             address: *address,
@@ -134,7 +138,7 @@ pub(super) fn set(
         containers: Some(ContainerSource::Service {
             project: stack.clone(),
             service: service.clone(),
-            hash: None,
+            hashes: serving.hashes.clone(),
             port,
         }),
     }

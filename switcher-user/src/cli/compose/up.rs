@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use hyper::Method;
 
-use super::bring::Site;
-use super::stack;
+use super::bring::{Site, addresses};
+use super::renew::{Follower, Followers, Unconfirmed, only};
+use super::stack::{self, Running, Serving};
 use crate::api::{ApiError, ChangesDocument, ErrorCode};
 use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
 use crate::compose::{Project, ServiceName};
+
+/// Connections were left at the deadline.
+const FLOWS_LEFT: u8 = 4;
 
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
@@ -21,6 +25,15 @@ pub(super) struct Args {
     /// Fetch images that are here already once more.
     #[arg(short, long)]
     pull: bool,
+    /// Make services anew whose settings have changed: new containers beside the old ones, then all connections at once.
+    #[arg(short, long, visible_alias = "recreate", group = "how")]
+    upgrade: bool,
+    /// Remove the containers that an --upgrade left, once they have no connection left.
+    #[arg(short, long, group = "how")]
+    confirm_upgrade: bool,
+    /// Let the containers from before an --upgrade serve again, and remove the new ones.
+    #[arg(short, long, group = "how")]
+    rollback: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -37,15 +50,87 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
             "'up' in the foreground is not supported: containers are Docker's and the switch is the agent's; use up -d";
         return Err(ApiError::new(ErrorCode::Invalid, text));
     }
-    let project = &site.loaded.project;
-    let mut containers = Vec::new();
-    for name in in_order(project) {
-        let scale = project.services[&name].scale;
-        let all = site.grow(&name, scale).await?;
-        containers.push((name, all));
+    let followers = site.followers().await?;
+    if args.confirm_upgrade {
+        return confirm(site, &followers).await;
     }
-    let running = site.running(&containers).await?;
-    let request = stack::request(&site.loaded.name, project, &running)?;
+    if args.rollback {
+        return rollback(args, site, &followers).await;
+    }
+    let project = &site.loaded.project;
+    let mut running = Running::new();
+    let mut renewed = Vec::new();
+    for name in in_order(project) {
+        let own = followers.get(&name).map_or(&[][..], Vec::as_slice);
+        let serving = match site.unconfirmed(&name, own).await? {
+            Some(left) => unconfirmed(args, site, &name, &left)?,
+            None if args.upgrade => {
+                let containers = site.renew(&name, own).await?;
+                let all = site.running_of(&name).await?.len();
+                if all > containers.len() {
+                    renewed.push(name.clone());
+                    only(&containers)
+                } else {
+                    every(addresses(&containers))
+                }
+            }
+            None => every(bring(site, &name).await?),
+        };
+        running.insert(name, serving);
+    }
+    let code = apply(args, site, &running).await?;
+    for name in renewed {
+        site.printer.note(&format!(
+            "service {name}: its old containers run on; remove them with: switcher compose up -d --confirm-upgrade; or go back with: --rollback"
+        ));
+    }
+    Ok(code)
+}
+
+fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
+    Serving {
+        addresses,
+        hashes: Vec::new(),
+    }
+}
+
+/// A service as the files ask for it, all of its containers ready.
+async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<std::net::IpAddr>, ApiError> {
+    let scale = site.loaded.project.services[name].scale;
+    let mut all = site.grow(name, scale).await?;
+    all.retain(|one| one.running);
+    if all.len() > usize::try_from(scale).unwrap_or(usize::MAX) {
+        // Which of them may go is not for a deploy to guess.
+        site.printer.note(&format!(
+            "warning: service {name} has {} containers and the files ask for {scale}; stop those that are too many with: docker stop",
+            all.len()
+        ));
+    }
+    site.wait_ready(&all).await
+}
+
+/// What serves goes on serving, until somebody says how the upgrade ends.
+fn unconfirmed(args: &Args, site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> Result<Serving, ApiError> {
+    let service = &site.loaded.project.services[name];
+    let wanted = site.recipe(name, service).hash();
+    let is_wanted = left.serving.iter().all(|one| one.hash() == Some(wanted.as_str()));
+    if !is_wanted && args.upgrade {
+        let text = format!(
+            "service {name} was upgraded and nobody has confirmed it; first run: switcher compose up -d --confirm-upgrade (or --rollback)"
+        );
+        return Err(ApiError::new(ErrorCode::Refused, text));
+    }
+    if !left.before.is_empty() {
+        site.printer.note(&format!(
+            "service {name}: the upgrade is not confirmed yet; {} old container(s) run",
+            left.before.len()
+        ));
+    }
+    Ok(only(&left.serving))
+}
+
+async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
+    let request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
     if request.spec.aliases.is_empty() {
         site.printer.note("the files name no alias: nothing is switched");
         return Ok(0);
@@ -54,9 +139,59 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         .client
         .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, args.wait.timeout)
         .await?;
-    too_many(site, &containers);
     site.printer.result(&answer, &changes_page(&answer));
     Ok(0)
+}
+
+async fn confirm(site: &Site<'_>, followers: &Followers) -> End {
+    let mut settled = true;
+    let mut found = false;
+    for (name, own) in followers {
+        let Some(left) = site.unconfirmed(name, own).await? else {
+            continue;
+        };
+        found = true;
+        settled &= site.settle(name, own, &left.serving, &left.before).await?;
+    }
+    if !found {
+        site.printer.note("nothing to do: no upgrade waits to be confirmed");
+    }
+    Ok(if settled { 0 } else { FLOWS_LEFT })
+}
+
+/// Old containers serve again, by one change for all; then the new ones go.
+async fn rollback(args: &Args, site: &Site<'_>, followers: &Followers) -> End {
+    let project = &site.loaded.project;
+    let mut running = Running::new();
+    let mut back: Vec<(&ServiceName, &[Follower], Unconfirmed)> = Vec::new();
+    for name in project.services.keys() {
+        let own = followers.get(name).map_or(&[][..], Vec::as_slice);
+        match site.unconfirmed(name, own).await? {
+            Some(left) if left.before.is_empty() => {
+                let text = format!("service {name}: the containers from before the upgrade do not run any more");
+                return Err(ApiError::new(ErrorCode::Refused, text));
+            }
+            Some(left) => {
+                site.wait_ready(&left.before).await?;
+                running.insert(name.clone(), only(&left.before));
+                back.push((name, own, left));
+            }
+            None => {
+                let all = site.running_of(name).await?;
+                running.insert(name.clone(), every(addresses(&all)));
+            }
+        }
+    }
+    if back.is_empty() {
+        site.printer.note("nothing to do: no upgrade waits to be confirmed");
+        return Ok(0);
+    }
+    apply(args, site, &running).await?;
+    let mut settled = true;
+    for (name, own, left) in back {
+        settled &= site.settle(name, own, &left.before, &left.serving).await?;
+    }
+    Ok(if settled { 0 } else { FLOWS_LEFT })
 }
 
 /// Services after those that they need.
@@ -77,18 +212,4 @@ fn in_order(project: &Project) -> Vec<ServiceName> {
         }
     }
     ordered
-}
-
-/// More containers than the scale stay: which of them may go is not for a deploy to guess.
-fn too_many(site: &Site<'_>, containers: &[(ServiceName, Vec<crate::discovery::Container>)]) {
-    for (name, all) in containers {
-        let scale = usize::try_from(site.loaded.project.services[name].scale).unwrap_or(usize::MAX);
-        let running = all.iter().filter(|one| one.running).count();
-        if running > scale {
-            let text = format!(
-                "warning: service {name} has {running} containers and the files ask for {scale}; stop those that are too many with: docker stop"
-            );
-            site.printer.note(&text);
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::bring::{Site, refused};
-use super::stack::{self, KernelAlias};
+use super::bring::{Site, addresses};
+use super::stack::{self, KernelAlias, Serving};
 use crate::api::{AliasStatus, ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument, UpgradeRequest};
 use crate::cli::End;
 use crate::cli::upgrade::carry_out;
@@ -87,7 +87,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
     };
     args.warn(site, scale);
-    let new = site.bring_new(&args.to, scale).await?;
+    let new = site.bring_new(&args.to, scale, &|_| true).await?;
     if !args.update_links {
         let text = format!(
             "{} runs; links stay as they are, so it gets no connection by an alias",
@@ -263,42 +263,6 @@ fn steps(scale: u32, batch_size: u32) -> Steps {
 }
 
 impl Site<'_> {
-    /// Containers of a service that run.
-    pub(super) async fn running_of(&self, name: &ServiceName) -> Result<Vec<Container>, ApiError> {
-        let mut own = self.containers_of(name).await?;
-        own.retain(|one| one.running);
-        Ok(own)
-    }
-
-    /// Starts as many containers of a service as it lacks and waits for them; those that it started go again where one is
-    /// not ready in time. Returns all that run.
-    pub(super) async fn bring_new(&self, name: &ServiceName, scale: u32) -> Result<Vec<Container>, ApiError> {
-        let before: BTreeSet<String> = self.containers_of(name).await?.into_iter().map(|one| one.id).collect();
-        let brought = match self.grow(name, scale).await {
-            Ok(all) => {
-                let running: Vec<Container> = all.into_iter().filter(|one| one.running).collect();
-                self.wait_ready(&running).await.map(|_| running)
-            }
-            Err(error) => Err(error),
-        };
-        if brought.is_err() {
-            let mut made = self.containers_of(name).await?;
-            made.retain(|one| !before.contains(&one.id));
-            self.end(&made).await?;
-        }
-        brought
-    }
-
-    /// Stops and removes containers.
-    pub(super) async fn end(&self, containers: &[Container]) -> Result<(), ApiError> {
-        for container in containers {
-            self.engine.stop(container, None).await.map_err(refused)?;
-            self.engine.remove(container).await.map_err(refused)?;
-            self.printer.note(&format!("container {}: removed", container.name));
-        }
-        Ok(())
-    }
-
     /// Gives an alias the set of a service, without a share.
     pub(super) async fn put_set(
         &self,
@@ -306,11 +270,11 @@ impl Site<'_> {
         service: &ServiceName,
         containers: &[Container],
     ) -> Result<(), ApiError> {
-        let addresses: Vec<std::net::IpAddr> = containers
-            .iter()
-            .flat_map(|one| one.addresses.iter().map(|address| address.address))
-            .collect();
-        let spec = stack::set(&self.loaded.name, service, &addresses, alias.target);
+        let serving = Serving {
+            addresses: addresses(containers),
+            hashes: Vec::new(),
+        };
+        let spec = stack::set(&self.loaded.name, service, &serving, alias.target);
         let put = SetPut {
             backends: spec.backends,
             health: None,
@@ -319,11 +283,6 @@ impl Site<'_> {
         let path = format!("/v1/aliases/{}/sets/{service}", alias.name);
         let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
         Ok(())
-    }
-
-    /// What is left of the command's time.
-    pub(super) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(std::time::Instant::now())
     }
 }
 
