@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// Follow the containers of Docker, or Podman, at this socket [default: not followed; without a path: /var/run/docker.sock].
     #[arg(long, value_name = "unix://PATH", num_args = 0..=1, default_missing_value = DOCKER_SOCKET, value_parser = socket_path)]
     docker: Option<PathBuf>,
-    /// Answer names of aliases (ALIAS.switcher.internal) by DNS over UDP, at this address.
+    /// Answer names of aliases (ALIAS.switcher.internal) by DNS over UDP and TCP, at this address.
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     dns: Option<SocketAddr>,
     /// Addresses for aliases that name none; nobody else may use them.

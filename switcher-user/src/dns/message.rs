@@ -167,17 +167,17 @@ fn reply(id: u16, flags: u16, code: u16, question: &[u8], addresses: &[IpAddr]) 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn names() -> Names {
+    pub(in super::super) fn names() -> Names {
         let addresses = vec!["198.18.255.2".parse().unwrap(), "fd00::5".parse().unwrap()];
         Names {
             addresses: BTreeMap::from([("web".to_owned(), addresses), ("a.b".to_owned(), Vec::new())]),
         }
     }
 
-    fn question(name: &str, kind: u16) -> Vec<u8> {
+    pub(in super::super) fn question(name: &str, kind: u16) -> Vec<u8> {
         let mut packet = vec![0xab, 0xcd, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
         for label in name.split('.').filter(|label| !label.is_empty()) {
             packet.push(u8::try_from(label.len()).unwrap());

@@ -24,6 +24,8 @@ pub(super) struct Recipe<'a> {
     pub network: String,
     /// Where names of aliases are answered.
     pub dns: Option<IpAddr>,
+    /// Where all other names are answered.
+    pub resolvers: &'a [IpAddr],
     /// A port that nobody publishes and that clients outside need: Docker's own rules let them through only to
     /// published ones.
     pub opened: Vec<Port>,
@@ -137,7 +139,11 @@ impl Recipe<'_> {
             Restart::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, Some(i64::from(times))),
         };
         let mut dns = service.dns.clone();
-        dns.extend(self.dns.map(|address| address.to_string()));
+        if let Some(own) = self.dns {
+            // It refuses what is no alias, and a resolver goes on to the next.
+            dns.push(own.to_string());
+            dns.extend(self.resolvers.iter().map(ToString::to_string));
+        }
         let named = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
         HostConfig {
             network_mode: Some(self.network.clone()),
