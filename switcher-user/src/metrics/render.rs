@@ -5,7 +5,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, prometheus_text, text,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, prometheus_text, text,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
@@ -69,18 +69,9 @@ impl Writer<'_, '_> {
         about: &About,
         samples: impl Iterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut samples = samples.peekable();
-        if samples.peek().is_none() {
-            return Ok(());
-        }
-        let unit = about.unit.as_ref();
-        let mut encoder = self
-            .0
-            .encode_descriptor(about.name, about.help, unit, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            encoder.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.family(about, MetricType::Gauge, samples, |mut encoder, value| {
+            encoder.encode_gauge(&value)
+        })
     }
 
     /// Values that only rise. A family without samples is left out.
@@ -89,19 +80,10 @@ impl Writer<'_, '_> {
         about: &About,
         samples: impl Iterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut samples = samples.peekable();
-        if samples.peek().is_none() {
-            return Ok(());
-        }
-        let unit = about.unit.as_ref();
-        let mut encoder = self
-            .0
-            .encode_descriptor(about.name, about.help, unit, MetricType::Counter)?;
         let no_exemplar: Option<&Exemplar<Labels<'_, 0>, f64>> = None;
-        for (labels, value) in samples {
-            encoder.encode_family(&labels)?.encode_counter(&value, no_exemplar)?;
-        }
-        Ok(())
+        self.family(about, MetricType::Counter, samples, |mut encoder, value| {
+            encoder.encode_counter(&value, no_exemplar)
+        })
     }
 
     /// Times by how long they were, in seconds. A family without samples is left out.
@@ -110,21 +92,29 @@ impl Writer<'_, '_> {
         about: &About,
         samples: impl Iterator<Item = (L, &'h Histogram)>,
     ) -> fmt::Result {
+        let no_exemplars: Option<&HashMap<usize, Exemplar<Labels<'_, 0>, f64>>> = None;
+        self.family(about, MetricType::Histogram, samples, |mut encoder, histogram| {
+            let sum = histogram.sum_us as f64 / 1e6;
+            encoder.encode_histogram(sum, histogram.count(), &buckets(histogram), no_exemplars)
+        })
+    }
+
+    /// The head of a family, then its samples. Without samples the head is left out too.
+    fn family<L: EncodeLabelSet, V>(
+        &mut self,
+        about: &About,
+        kind: MetricType,
+        samples: impl Iterator<Item = (L, V)>,
+        sample: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
+    ) -> fmt::Result {
         let mut samples = samples.peekable();
         if samples.peek().is_none() {
             return Ok(());
         }
         let unit = about.unit.as_ref();
-        let mut encoder = self
-            .0
-            .encode_descriptor(about.name, about.help, unit, MetricType::Histogram)?;
-        let no_exemplars: Option<&HashMap<usize, Exemplar<Labels<'_, 0>, f64>>> = None;
-        for (labels, histogram) in samples {
-            let sum = histogram.sum_us as f64 / 1e6;
-            let buckets = buckets(histogram);
-            encoder
-                .encode_family(&labels)?
-                .encode_histogram(sum, histogram.count(), &buckets, no_exemplars)?;
+        let mut encoder = self.0.encode_descriptor(about.name, about.help, unit, kind)?;
+        for (labels, value) in samples {
+            sample(encoder.encode_family(&labels)?, value)?;
         }
         Ok(())
     }
