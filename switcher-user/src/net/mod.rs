@@ -14,6 +14,7 @@ mod nftables;
 mod observed;
 mod route;
 mod sockets;
+mod sshd_config;
 
 pub use address::HostAddress;
 pub use observed::{
@@ -102,6 +103,7 @@ impl Observer {
         Ok(Standing {
             sockets: sockets.await?,
             own,
+            ssh_ports: sshd_config::ports(),
         })
     }
 

@@ -93,6 +93,8 @@ pub struct Standing {
     pub own: BTreeSet<IpAddr>,
     /// Sockets at the ports of listeners there.
     pub sockets: Vec<LocalSocket>,
+    /// Ports that sshd is configured for.
+    pub ssh_ports: BTreeSet<u16>,
 }
 
 /// How this host reaches an address.
