@@ -52,7 +52,8 @@ impl Addresses {
     /// For people: what is ours, what was there before, and what is not there.
     pub(super) fn status(&self, desired: &Desired, observed: Option<&Observed>) -> Vec<AddressStatus> {
         let wanted = desired.wanted_addresses();
-        let of_record = self.record.iter().map(|one| AddressStatus {
+        let is_lost = |one: &AddedAddress| self.failed.contains_key(&one.address);
+        let of_record = self.record.iter().filter(|one| !is_lost(one)).map(|one| AddressStatus {
             address: one.address,
             interface: one.interface.clone(),
             alias: wanted.get(&one.address).map(|placed| placed.alias.clone()),
@@ -62,7 +63,9 @@ impl Addresses {
                 None => "added by the agent, goes with its last flow".to_owned(),
             },
         });
-        let others = wanted.iter().filter(|(address, _)| !self.has(**address));
+        let others = wanted
+            .iter()
+            .filter(|(address, _)| !self.has(**address) || self.failed.contains_key(address));
         let of_others = others.map(|(address, placed)| {
             let holder = observed.and_then(|observed| holder(&observed.interfaces, *address));
             let failed = self.failed.get(address).map(|(why, _)| why.clone());

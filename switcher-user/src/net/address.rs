@@ -154,11 +154,8 @@ fn message(address: IpAddr, ifindex: u32) -> AddressMessage {
         message.header.family = AddressFamily::Inet6;
         // It was asked for already; the kernel's own question would keep it from working for a second.
         message.header.flags = AddressHeaderFlags::Nodad;
-        let life = CacheInfo {
-            ifa_preferred: 0,
-            ifa_valid: FOREVER,
-            ..CacheInfo::default()
-        };
+        let mut life = CacheInfo::default();
+        (life.ifa_preferred, life.ifa_valid) = (0, FOREVER);
         message.attributes.push(AddressAttribute::CacheInfo(life));
     }
     message

@@ -14,7 +14,11 @@ const FILES_MAX: usize = 100;
 
 /// All that a configuration names. None where there is none: port 22 needs no file.
 pub(super) fn ports() -> BTreeSet<u16> {
-    let folder = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|file| file.path());
+    let folder = fs::read_dir(FOLDER)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path());
     let files = std::iter::once(PathBuf::from(FILE)).chain(folder).take(FILES_MAX);
     let texts = files.filter_map(|file| fs::read_to_string(file).ok());
     texts.flat_map(|text| ports_in(&text)).collect()
