@@ -17,9 +17,7 @@ mod sockets;
 mod sshd_config;
 
 pub use address::HostAddress;
-pub use observed::{
-    Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way,
-};
+pub use observed::{Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
 pub use sockets::LocalSocket;
 
 use std::collections::{BTreeMap, BTreeSet};
