@@ -109,7 +109,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }))
     }
 
-    async fn detach(&self) -> Result<Reply, ApiError> {
+    async fn detach(&mut self) -> Result<Reply, ApiError> {
         if let Some(running) = self.running.first() {
             return Err(running.busy());
         }
@@ -123,9 +123,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 format!("{error}; parts of the data path may be left and the agent ends; run again: switcher detach");
             ApiError::new(ErrorCode::Unknown, text)
         })?;
+        let addresses = self.remove_all_addresses().await;
+        let addresses = addresses.map_err(|error| {
+            let text = format!(
+                "{}; the data path was detached and the agent ends, but addresses that it added may be left; run again: switcher detach",
+                error.message
+            );
+            ApiError::new(ErrorCode::Unknown, text)
+        })?;
         Ok(Reply::Detached(DetachedDocument {
             schema: SCHEMA,
-            removed,
+            removed: removed.into_iter().chain(addresses).collect(),
         }))
     }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::addresses::Addition;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ErrorCode};
@@ -43,9 +44,19 @@ pub(super) struct Landed {
 
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Brings a change to the kernel, or fails with nothing changed.
-    pub(super) async fn land(&mut self, mut next: Desired, look: Look, deadline: Instant) -> Result<Landed, ApiError> {
-        let epoch_before = self.epoch;
-        next.epoch = epoch_before + 1;
+    pub(super) async fn land(&mut self, next: Desired, look: Look, deadline: Instant) -> Result<Landed, ApiError> {
+        self.land_with(next, look, deadline, &[]).await
+    }
+
+    /// The same, with addresses that the host is to have first.
+    pub(super) async fn land_with(
+        &mut self,
+        mut next: Desired,
+        look: Look,
+        deadline: Instant,
+        additions: &[Addition],
+    ) -> Result<Landed, ApiError> {
+        next.epoch = self.epoch + 1;
         let mut resolved = self.check(&next, look).await?;
         self.clear_new_sets(&next).await?;
         let touched = Touched::between(&self.desired, &next);
@@ -53,7 +64,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if Instant::now() >= deadline {
             return Err(timed_out());
         }
-        let next = Arc::new(next);
+        self.add_addresses(additions).await?;
+        let landed = self.save_and_flip(Arc::new(next), resolved).await;
+        match landed {
+            Ok(_) => self.let_addresses_go().await,
+            Err(_) => self.take_back_addresses(additions).await,
+        }
+        landed
+    }
+
+    async fn save_and_flip(&mut self, next: Arc<Desired>, resolved: Resolved) -> Result<Landed, ApiError> {
+        let epoch_before = self.epoch;
         self.save(Arc::clone(&next)).await?;
         match self.flip(resolved).await {
             Ok(flip) => {

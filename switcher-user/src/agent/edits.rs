@@ -100,6 +100,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             path: put.path,
             udp: put.udp,
             shield: put.shield,
+            add_addresses: put.add_addresses,
         };
         next.alias_put(alias, &put.listen, policy)?;
         let how = How {
@@ -149,7 +150,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     /// Lands whatever differs, and says what that was.
     async fn change(&mut self, next: Desired, how: How, asked: Asked) -> Result<Reply, ApiError> {
         next.check()?;
-        let warnings = self.refuse_shadows(&next, how.force).await?;
+        let mut warnings = self.refuse_shadows(&next, how.force).await?;
+        let additions = self.plan_addresses(&next, how.force).await?;
+        warnings.extend(self.note_absent(&next).await?);
         let differences = self.desired.differences(&next);
         self.refuse_flows(&self.desired.removed_sets(&next)).await?;
         let mut document = ChangesDocument {
@@ -169,7 +172,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             } else {
                 Some(draft.before(&self.kernel).await?)
             };
-            let landed = self.land(next, Look::Anew, asked.deadline).await?;
+            let landed = self.land_with(next, Look::Anew, asked.deadline, &additions).await?;
             document.epoch = landed.epoch;
             if let Some(mut draft) = draft {
                 draft.landed(landed);
@@ -193,8 +196,28 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return Ok(Vec::new());
         }
         let listeners: Vec<Listener> = new.iter().map(|one| one.listener).collect();
-        let standing = self.host.standing(&listeners).await?;
+        let mut standing = self.host.standing(&listeners).await?;
+        // At an address that the agent added nobody was reached before.
+        standing.own.retain(|address| !self.addresses.has(*address));
         Ok(shadowed(&new, &standing, std::process::id(), force)?)
+    }
+
+    /// Addresses of new listeners that clients look for on a link, and that this host neither has nor is to get.
+    async fn note_absent(&self, next: &Desired) -> Result<Vec<String>, ApiError> {
+        let mut notes = std::collections::BTreeMap::new();
+        for one in self.desired.new_listeners(next) {
+            let adds = next.aliases.get(&one.alias).is_some_and(|alias| alias.add_addresses);
+            let address = one.listener.address;
+            if adds || notes.contains_key(&address) || self.host.way(address).await?.on_link.is_none() {
+                continue;
+            }
+            let note = format!(
+                "this host does not have {address}, where alias '{}' listens, and clients on its link ask for it in vain unless another host answers; --add-addresses (add_addresses: true in the file) adds it",
+                one.alias
+            );
+            notes.insert(address, note);
+        }
+        Ok(notes.into_values().collect())
     }
 
     /// A set's number stands in its flows, and people want to know where these are.

@@ -138,6 +138,7 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::TooManyBackends { .. } => ErrorCode::Invalid,
         Refusal::NoBypass { .. }
         | Refusal::ListenerShadows { .. }
+        | Refusal::NoAddress { .. }
         | Refusal::NoSocket { .. }
         | Refusal::NoXdp { .. }
         | Refusal::PoolUsedUp { .. }
@@ -153,6 +154,12 @@ const fn code_of(refusal: &Refusal) -> ErrorCode {
         | Refusal::SetNumbersUsedUp { .. }
         | Refusal::NumbersUsedUp { .. }
         | Refusal::NotObserved { .. } => ErrorCode::Refused,
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> Self {
+        Self::new(ErrorCode::HostFailed, error.to_string())
     }
 }
 

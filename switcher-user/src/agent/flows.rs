@@ -1,6 +1,7 @@
 //! Counting flows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::port::{Kernel, Shared};
 use crate::api::FlowCounts;
@@ -43,6 +44,21 @@ pub(super) async fn set_ids_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<Fl
                 ids.insert(flow.set_id);
             })?;
             Ok(ids)
+        })
+        .await
+}
+
+/// Addresses that live flows came to. Local clients' need none of this host.
+pub(super) async fn listeners_in_flows<K: Kernel>(kernel: &Shared<K>) -> Result<BTreeSet<IpAddr>, KernelError> {
+    kernel
+        .run(|kernel| {
+            let mut addresses = BTreeSet::new();
+            kernel.for_each_flow(&mut |flow| {
+                if !flow.expired && flow.state != FlowState::Closing && flow.path != FlowPath::Local {
+                    addresses.insert(flow.listener.ip());
+                }
+            })?;
+            Ok(addresses)
         })
         .await
 }

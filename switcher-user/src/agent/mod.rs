@@ -1,5 +1,6 @@
 //! The agent: one task owns the state, everything else sends it messages and reads what it hands out.
 
+mod addresses;
 mod answer;
 mod check;
 mod containers;
@@ -29,6 +30,7 @@ mod upgrade;
 mod wall;
 mod who;
 
+pub use addresses::remove_left_addresses;
 pub use error::AgentError;
 pub(crate) use pins::PinsLock;
 pub use port::{Host, Kernel, PinnedDatapath};

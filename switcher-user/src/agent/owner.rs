@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::addresses::Addresses;
 use super::containers::{Snapshots, changed};
 use super::disk::Disk;
 use super::drain::Sight;
@@ -58,6 +59,8 @@ pub(super) struct Owner<K, H> {
     pub(super) edges: Edges,
     /// The hooks of these interfaces, by name.
     pub(super) hooks: BTreeMap<String, Edge>,
+    /// Addresses that it added to the host.
+    pub(super) addresses: Addresses,
     /// What this agent attached to: a name alone would miss an interface that was made anew.
     pub(super) attached: HashSet<(u32, String, Role)>,
     /// Epoch of the image that the kernel reads; no larger one was ever used.

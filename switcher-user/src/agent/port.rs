@@ -13,7 +13,7 @@ use crate::kernel::{
     Attached, Datapath, Device, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
 };
 use crate::model::Listener;
-use crate::net::{BridgePort, Interface, NetError, Observed, Observer, Standing};
+use crate::net::{Added, BridgePort, HostAddress, Interface, NetError, Observed, Observer, Standing, Way};
 
 /// The data path; see [`Datapath`] for what each means.
 #[allow(missing_docs)]
@@ -96,6 +96,12 @@ impl Kernel for PinnedDatapath {
 pub trait Host: Send + Sync + 'static {
     fn observe(&self, backends: &[IpAddr]) -> impl Future<Output = Result<Observed, NetError>> + Send;
     fn default_interfaces(&self) -> impl Future<Output = Result<Vec<Interface>, NetError>> + Send;
+    fn interfaces(&self) -> impl Future<Output = Result<Vec<Interface>, NetError>> + Send;
+    fn way(&self, address: IpAddr) -> impl Future<Output = Result<Way, NetError>> + Send;
+    fn addresses(&self) -> impl Future<Output = Result<Vec<HostAddress>, NetError>> + Send;
+    fn add_address(&self, address: IpAddr, ifindex: u32) -> impl Future<Output = Result<Added, NetError>> + Send;
+    fn remove_address(&self, address: IpAddr, ifindex: u32) -> impl Future<Output = Result<(), NetError>> + Send;
+    fn holder(&self, address: IpAddr, ifindex: u32) -> impl Future<Output = Result<Option<Vec<u8>>, NetError>> + Send;
     fn standing(&self, listeners: &[Listener]) -> impl Future<Output = Result<Standing, NetError>> + Send;
     fn bridge_ports(
         &self,
@@ -111,6 +117,24 @@ impl Host for Observer {
     }
     async fn default_interfaces(&self) -> Result<Vec<Interface>, NetError> {
         Self::default_interfaces(self).await
+    }
+    async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        Self::interfaces(self).await
+    }
+    async fn way(&self, address: IpAddr) -> Result<Way, NetError> {
+        Self::way(self, address).await
+    }
+    async fn addresses(&self) -> Result<Vec<HostAddress>, NetError> {
+        Self::addresses(self).await
+    }
+    async fn add_address(&self, address: IpAddr, ifindex: u32) -> Result<Added, NetError> {
+        Self::add_address(self, address, ifindex).await
+    }
+    async fn remove_address(&self, address: IpAddr, ifindex: u32) -> Result<(), NetError> {
+        Self::remove_address(self, address, ifindex).await
+    }
+    async fn holder(&self, address: IpAddr, ifindex: u32) -> Result<Option<Vec<u8>>, NetError> {
+        Self::holder(self, address, ifindex).await
     }
     async fn standing(&self, listeners: &[Listener]) -> Result<Standing, NetError> {
         Self::standing(self, listeners).await

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::AgentError;
+use super::addresses::Addresses;
 use super::containers::Snapshots;
 use super::disk::Disk;
 use super::healths::Healths;
@@ -56,6 +57,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         desired.forget_holds(kernel.now_ns());
         keep_first(&store, &desired)?;
         let switched = wall::switched_before(&store, desired.aliases.keys());
+        let addresses = Addresses::new(store.addresses()?);
         let mut owner = Self {
             kernel: Shared::new(kernel),
             host,
@@ -65,6 +67,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             observed: None,
             edges,
             hooks: BTreeMap::new(),
+            addresses,
             attached: HashSet::new(),
             epoch,
             last_flip: None,
@@ -85,6 +88,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         owner.check_edges(&observed)?;
         owner.attach_edges(&observed).await?;
         owner.note_shadows().await;
+        owner.follow_addresses(&observed).await;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
         let mut resolved = owner
             .desired

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::addresses::Addresses;
 use super::failures::failures;
 use super::flows::{Census, census, to_figures};
 use super::hooks::Edge;
@@ -29,6 +30,7 @@ struct Known {
     container_notes: Vec<String>,
     running: BTreeMap<AliasName, String>,
     hooks: BTreeMap<String, Edge>,
+    addresses: Addresses,
     health: BTreeMap<u32, String>,
     only: Option<AliasName>,
     epoch: u64,
@@ -78,6 +80,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
             running: running.collect(),
             hooks: self.hooks.clone(),
+            addresses: self.addresses.clone(),
             health: self.health.texts(),
             only,
             epoch: self.epoch,
@@ -150,6 +153,7 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         clock: known.wall.read(),
         attached: seen.attached.iter().map(|one| attached(known, one)).collect(),
         local: seen.local.clone(),
+        addresses: known.addresses.status(&known.desired, known.observed.as_deref()),
         firewall: known
             .observed
             .as_ref()
@@ -228,6 +232,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         listen: alias.listen.clone(),
         path: alias.path,
         shield: alias.shield,
+        add_addresses: alias.add_addresses,
         held_for_ms: held_for_ms(alias, seen.now_ns),
         running: known.running.get(name).cloned(),
         switched: known.switched.get(name).cloned(),

@@ -24,7 +24,7 @@ pub struct ApplyRequest {
     /// Remove what the stack owns and the file omits.
     #[serde(default)]
     pub prune: bool,
-    /// Take new listeners also where they take clients from what the host is managed by.
+    /// Take new listeners also where they take clients from what the host is managed by, and addresses that others answer for.
     #[serde(default)]
     pub force: bool,
     /// Listeners beside those of the file, at addresses that the agent knows.
@@ -102,7 +102,10 @@ pub struct AliasPut {
     /// Refusals are kept from clients.
     #[serde(default)]
     pub shield: bool,
-    /// Take new listeners also where they take clients from what the host is managed by.
+    /// Addresses of its listeners that this host does not have are added to it, and taken away with the alias.
+    #[serde(default)]
+    pub add_addresses: bool,
+    /// Take new listeners also where they take clients from what the host is managed by, and addresses that others answer for.
     #[serde(default)]
     pub force: bool,
 }

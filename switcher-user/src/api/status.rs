@@ -1,6 +1,7 @@
 //! `GET /v1/status`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct StatusDocument {
     /// Requests made on this host.
     #[serde(default)]
     pub local: LocalStatus,
+    /// Addresses of listeners that this agent adds where the host does not have them.
+    #[serde(default)]
+    pub addresses: Vec<AddressStatus>,
     /// Rules that `auto` does not walk past, as sentences.
     pub firewall: Vec<String>,
     /// What is not as wanted, as sentences.
@@ -89,6 +93,21 @@ pub struct LocalStatus {
     pub why: Option<String>,
 }
 
+/// An address of a listener that this agent adds where the host does not have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface that has it; empty: none.
+    pub interface: String,
+    /// The first alias that wants it; none: it goes.
+    pub alias: Option<AliasName>,
+    /// The agent added it, and takes it away again.
+    pub added: bool,
+    /// How it is with it, as a part of a sentence.
+    pub why: String,
+}
+
 /// How full the flow table is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowTable {
@@ -136,6 +155,9 @@ pub struct AliasStatus {
     /// Refusals are kept from its clients.
     #[serde(default)]
     pub shield: bool,
+    /// Addresses of its listeners that this host does not have are added to it, and taken away with the alias.
+    #[serde(default)]
+    pub add_addresses: bool,
     /// How much longer its new flows wait at most, in milliseconds; none: they do not.
     #[serde(default)]
     pub held_for_ms: Option<u64>,

@@ -30,7 +30,10 @@ pub(super) enum Verb {
         /// Keep refusals from clients: their SYNs come again and go elsewhere, a second later.
         #[arg(long)]
         shield: bool,
-        /// Take new listeners also where SSH, etcd or this agent waits for clients.
+        /// Add the listeners' addresses that this host does not have; they go with the alias.
+        #[arg(long)]
+        add_addresses: bool,
+        /// Take new listeners also where SSH, etcd or this agent waits for clients, and addresses that others answer for.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -74,6 +77,7 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
             path,
             udp,
             shield,
+            add_addresses,
             force,
             wait,
         } => {
@@ -82,6 +86,7 @@ pub(super) async fn run(verb: Verb, client: &Client, printer: &Printer) -> End {
                 path,
                 udp,
                 shield,
+                add_addresses,
                 force,
             };
             client

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Remove what this stack owns and the file omits.
     #[arg(long)]
     prune: bool,
-    /// Take new listeners also where SSH, etcd or this agent waits for clients.
+    /// Take new listeners also where SSH, etcd or this agent waits for clients, and addresses that others answer for.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use hyper::Method;
 
 use super::End;
-use super::agent::BPFFS_PATH;
+use super::agent::{BPFFS_PATH, STATE_PATH};
 use super::client::Client;
 use super::printer::Printer;
 use super::wait::WaitArgs;
-use crate::agent::{AgentError, PinsLock};
+use crate::agent::{AgentError, PinsLock, remove_left_addresses};
 use crate::api::{ApiError, DetachedDocument, ErrorCode, SCHEMA};
 use crate::kernel::Datapath;
 
@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// Where the data path is pinned; for when no agent runs.
     #[arg(long, value_name = "DIR", default_value = BPFFS_PATH)]
     bpffs: PathBuf,
+    /// Where the agent kept its state, and with it which addresses it added; for when no agent runs.
+    #[arg(long, value_name = "DIR", default_value = STATE_PATH)]
+    state_dir: PathBuf,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -30,9 +33,10 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         .await;
     let (document, who) = match by_agent {
         Ok(document) => (document, "the agent, which then stopped"),
-        Err(error) if error.code == ErrorCode::NoAgent && client.nobody_listens() => {
-            (directly(&args.bpffs)?, "this command, as no agent runs")
-        }
+        Err(error) if error.code == ErrorCode::NoAgent && client.nobody_listens() => (
+            directly(&args.bpffs, &args.state_dir).await?,
+            "this command, as no agent runs",
+        ),
         Err(error) => return Err(error),
     };
     let text = if document.removed.is_empty() {
@@ -48,7 +52,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
 }
 
 /// A data path that belongs to a live agent is left alone: it would lose it without a word.
-pub(super) fn directly(bpffs: &Path) -> Result<DetachedDocument, ApiError> {
+pub(super) async fn directly(bpffs: &Path, state_dir: &Path) -> Result<DetachedDocument, ApiError> {
     let _lock = match PinsLock::take(bpffs) {
         Ok(lock) => Some(lock),
         Err(AgentError::PinsTaken { path, pid }) => {
@@ -62,7 +66,10 @@ pub(super) fn directly(bpffs: &Path) -> Result<DetachedDocument, ApiError> {
         Err(AgentError::Pins { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(ApiError::new(ErrorCode::HostFailed, error.to_string())),
     };
-    let removed = Datapath::detach(bpffs).map_err(|error| ApiError::new(ErrorCode::Unknown, error.to_string()))?;
+    let unknown = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::Unknown, error.to_string());
+    let mut removed = Datapath::detach(bpffs).map_err(|error| unknown(&error))?;
+    let addresses = remove_left_addresses(state_dir).await;
+    removed.extend(addresses.map_err(|error| unknown(&error))?);
     Ok(DetachedDocument {
         schema: SCHEMA,
         removed,

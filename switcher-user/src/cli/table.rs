@@ -68,6 +68,14 @@ pub(super) fn status_table(status: &StatusDocument) -> String {
         "flows        {} pending, {} established ({} of both local), {} closing, of {}; {} never pinned",
         flows.pending, flows.established, flows.local, flows.closing, status.flow_table.capacity, status.unpinned_flows
     );
+    for one in &status.addresses {
+        let at = if one.interface.is_empty() {
+            "nowhere"
+        } else {
+            &*one.interface
+        };
+        let _ = writeln!(table, "address      {} on {at}: {}", one.address, one.why);
+    }
     for sentence in &status.firewall {
         let _ = writeln!(table, "firewall     {sentence}");
     }

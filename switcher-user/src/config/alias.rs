@@ -1,4 +1,4 @@
-//! One alias: `listen`, `path`, `udp`, `shield`, `split`, `sets`.
+//! One alias: `listen`, `path`, `udp`, `shield`, `add_addresses`, `split`, `sets`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::model::{
     AliasSpec, LISTENERS_PER_ALIAS_MAX, Listener, PathPolicy, SETS_PER_ALIAS_MAX, SetName, SetSpec, UdpPolicy,
 };
 
-const KEYS: &[&str] = &["listen", "path", "udp", "shield", "split", "sets"];
+const KEYS: &[&str] = &["listen", "path", "udp", "shield", "add_addresses", "split", "sets"];
 const LISTEN_REMEDY: &str = "write it as listen: [\"198.51.100.10:80/tcp\"]";
 const SETS_REMEDY: &str = "write it as sets: {v1: {backends: [\"10.1.0.2:8080\"]}}";
 
@@ -46,7 +46,8 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
         .get("udp")
         .and_then(|field| udp(check, field))
         .unwrap_or_default();
-    let shield = fields.get("shield").and_then(|field| shield(check, field));
+    let shield = fields.get("shield").and_then(|field| yes_or_no(check, field));
+    let add_addresses = fields.get("add_addresses").and_then(|field| yes_or_no(check, field));
     let sets = match fields.get("sets") {
         Some(field) => sets(check, field, common_port(&listen)),
         None => missing(
@@ -72,6 +73,7 @@ pub(super) fn read(check: &mut Check, alias: &Field<'_>, claims: &mut Claims) ->
         path,
         udp,
         shield: shield.unwrap_or_default(),
+        add_addresses: add_addresses.unwrap_or_default(),
         split,
         sets,
     })
@@ -135,7 +137,7 @@ fn udp(check: &mut Check, field: &Field<'_>) -> Option<UdpPolicy> {
     None
 }
 
-fn shield(check: &mut Check, field: &Field<'_>) -> Option<bool> {
+fn yes_or_no(check: &mut Check, field: &Field<'_>) -> Option<bool> {
     match field.node.value.scalar() {
         Some("true") => return Some(true),
         Some("false") => return Some(false),

@@ -285,7 +285,7 @@ fn unknown_keys_are_refused() {
             "s.yaml:4:1: --prune: '--prune' is an option of a command, no key of a stack file; remove it (known here: version, stack, aliases)",
         ),
     ]);
-    let known = "(known here: listen, path, udp, shield, split, sets)";
+    let known = "(known here: listen, path, udp, shield, add_addresses, split, sets)";
     for (key, said) in [
         ("pth", "unknown key 'pth'; did you mean 'path'?"),
         ("--steps", "'--steps' is not supported in this version; remove it"),
@@ -754,6 +754,7 @@ fn alias() -> impl Strategy<Value = AliasSpec> {
             path,
             udp,
             shield: with_split,
+            add_addresses: with_split,
             split,
             sets,
         }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::{Finding, Level, Places};
 use crate::kernel::probe;
+use crate::model::AddedAddress;
 use crate::net::{Interface, NetError, Observer};
+use crate::store;
 
 const AREA: &str = "network";
 /// Most interfaces that get a line of their own: a host of containers has a veth for each.
@@ -20,6 +22,8 @@ pub(super) struct Device {
     /// `rp_filter` in force: 0 off, 1 strict, 2 loose.
     pub(super) rp_filter: u8,
     pub(super) accept_local: bool,
+    /// Above 0: it answers only for its own addresses, not for those on `lo`.
+    pub(super) arp_ignore: u8,
 }
 
 /// What this namespace is like.
@@ -29,18 +33,21 @@ pub(super) struct Facts {
     /// Names of the interfaces of the default routes.
     pub(super) defaults: Vec<String>,
     pub(super) firewall: Result<Vec<String>, String>,
+    /// Addresses that agents added, as the state directory says.
+    pub(super) added: Result<Vec<AddedAddress>, String>,
     /// Whether it forwards; none: the family is not there.
     pub(super) forwards_v4: Option<bool>,
     pub(super) forwards_v6: Option<bool>,
 }
 
 impl Facts {
-    pub(super) async fn gather(_: &Places) -> Self {
+    pub(super) async fn gather(places: &Places) -> Self {
         let forwards = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim() != "0");
         let mut facts = Self {
             devices: Err(String::new()),
             defaults: Vec::new(),
             firewall: Ok(Vec::new()),
+            added: store::addresses_of(&places.state_dir).map_err(|error| error.to_string()),
             forwards_v4: forwards("/proc/sys/net/ipv4/ip_forward"),
             forwards_v6: forwards("/proc/sys/net/ipv6/conf/all/forwarding"),
         };
@@ -75,6 +82,7 @@ fn device(interface: Interface) -> Device {
         driver: probe::driver(&interface.name).unwrap_or_default(),
         rp_filter: settings("rp_filter").into_iter().max().unwrap_or(0),
         accept_local: settings("accept_local").contains(&1),
+        arp_ignore: settings("arp_ignore").into_iter().max().unwrap_or(0),
         interface,
     }
 }
@@ -87,6 +95,8 @@ pub(super) fn judge(facts: &Facts, named: &[String]) -> Vec<Finding> {
             findings.extend(interfaces(facts, devices, named));
             findings.push(rp_filter(devices));
             findings.push(accept_local(devices));
+            findings.extend(arp_ignore(devices));
+            findings.extend(addresses(facts));
         }
         Err(cause) => findings.push(Finding::new(AREA, "interfaces", Level::Missing, cause.clone())),
     }
@@ -212,6 +222,52 @@ fn accept_local(devices: &[Device]) -> Finding {
         devices.len()
     );
     Finding::new(AREA, "accept_local", Level::Ok, what)
+}
+
+fn arp_ignore(devices: &[Device]) -> Option<Finding> {
+    let ignoring = devices
+        .iter()
+        .filter(|device| device.arp_ignore > 0 && !device.interface.loopback);
+    let ignoring: Vec<&str> = ignoring.map(|device| device.interface.name.as_str()).collect();
+    if ignoring.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "arp_ignore is on for {}: an IPv4 address on its link that the agent would add (add_addresses) is refused, as nobody would answer for it",
+        ignoring.join(", ")
+    );
+    let finding = Finding::new(AREA, "arp_ignore", Level::Warning, what);
+    Some(
+        finding.remedy(
+            "nothing without add_addresses; else sysctl -w net.ipv4.conf.IF.arp_ignore=0, and the same for all",
+        ),
+    )
+}
+
+/// What agents added, and whether it is there: an interface that went down loses its IPv6 ones.
+fn addresses(facts: &Facts) -> Vec<Finding> {
+    let added = match &facts.added {
+        Ok(added) => added,
+        Err(cause) => return vec![Finding::new(AREA, "addresses", Level::Warning, cause.clone())],
+    };
+    let is_there = |one: &AddedAddress| {
+        let mut devices = facts.devices.iter().flatten();
+        devices
+            .any(|device| device.interface.name == one.interface && device.interface.addresses.contains(&one.address))
+    };
+    let judged = added.iter().map(|one| {
+        let AddedAddress { address, interface, .. } = one;
+        let check = format!("address-{address}");
+        if is_there(one) {
+            let what = format!("{address} on {interface} was added by the agent");
+            return Finding::new(AREA, check, Level::Ok, what).agent("takes it away with its alias, or at detach");
+        }
+        let what = format!("{address}, which the agent added to {interface}, is not there");
+        Finding::new(AREA, check, Level::Warning, what)
+            .agent("adds it again, unless another host answers for it")
+            .remedy("start the agent if it does not run; switcher status says why it is not there")
+    });
+    judged.collect()
 }
 
 fn firewall(rules: &Result<Vec<String>, String>) -> Vec<Finding> {

@@ -1,5 +1,6 @@
 //! The words of the product as types: what a user asks for, checked, without I/O and without a clock.
 
+mod address;
 mod backend;
 mod failure;
 mod health;
@@ -14,6 +15,7 @@ mod rollout;
 mod spec;
 mod weight;
 
+pub use address::AddedAddress;
 pub use backend::{BackendAddress, BackendError};
 pub use failure::{FailedFlow, Failure};
 pub use health::{HealthSpec, Probe, ProbeError};

@@ -63,6 +63,8 @@ pub struct AliasPolicy {
     pub udp: UdpPolicy,
     /// Refusals are kept from clients.
     pub shield: bool,
+    /// Addresses of its listeners that this host does not have are added to it, and taken away with the alias.
+    pub add_addresses: bool,
 }
 
 impl From<PathPolicy> for AliasPolicy {
@@ -99,6 +101,9 @@ pub struct AliasSpec {
     /// Refusals are kept from clients: their SYNs come again and are sent elsewhere.
     #[serde(default)]
     pub shield: bool,
+    /// Addresses of its listeners that this host does not have are added to it, and taken away with the alias.
+    #[serde(default)]
+    pub add_addresses: bool,
     /// Shares of new flows by set; `None` leaves the split as it is (an error for a new alias).
     #[serde(default)]
     pub split: Option<BTreeMap<SetName, Weight>>,

@@ -133,7 +133,7 @@ fn note_vlans(links: &mut BTreeMap<u32, Link>) {
 }
 
 /// The interface's own address: on a point-to-point link `Address` is the other end's.
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+pub(super) fn own_address(message: &AddressMessage) -> Option<IpAddr> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,

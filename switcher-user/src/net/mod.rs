@@ -1,8 +1,10 @@
 //! Facts about the host's network, read by netlink: where backends are, which rules could cover them.
 //!
 //! Everything is read in the network namespace of the thread that called [`Observer::new`]; iptables-legacy's traces come
-//! from procfs and are those of the calling thread, which in the agent is the same. Nothing is changed.
+//! from procfs and are those of the calling thread, which in the agent is the same. Nothing is changed but addresses, where
+//! that is asked for.
 
+mod address;
 mod ask;
 mod bridge;
 mod legacy;
@@ -12,8 +14,10 @@ mod nftables;
 mod observed;
 mod route;
 mod sockets;
+mod sshd_config;
 
-pub use observed::{BackendRoute, BridgePort, Interface, NetError, Observed, RouteKind, Standing};
+pub use address::HostAddress;
+pub use observed::{Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
 pub use sockets::LocalSocket;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +101,7 @@ impl Observer {
         Ok(Standing {
             sockets: sockets.await?,
             own,
+            ssh_ports: sshd_config::ports(),
         })
     }
 
@@ -140,6 +145,46 @@ impl Observer {
     /// When netlink fails.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
         Ok(interfaces(link::all(&self.route).await?))
+    }
+
+    /// How this host reaches an address.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn way(&self, address: IpAddr) -> Result<Way, NetError> {
+        address::way(&self.route, address).await
+    }
+
+    /// All addresses of this namespace.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn addresses(&self) -> Result<Vec<HostAddress>, NetError> {
+        address::all(&self.route).await
+    }
+
+    /// Adds an address to an interface, marked as ours, and such that the host takes it for no connection of its own.
+    ///
+    /// # Errors
+    /// When the kernel does not do it.
+    pub async fn add_address(&self, address: IpAddr, ifindex: u32) -> Result<Added, NetError> {
+        address::add(&self.route, address, ifindex).await
+    }
+
+    /// Removes an address of an interface; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the kernel does not do it.
+    pub async fn remove_address(&self, address: IpAddr, ifindex: u32) -> Result<(), NetError> {
+        address::remove(&self.route, address, ifindex).await
+    }
+
+    /// The link-layer address of whoever answers for the address at this interface; `None` after 1.3 seconds of silence.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn holder(&self, address: IpAddr, ifindex: u32) -> Result<Option<Vec<u8>>, NetError> {
+        address::holder(&self.route, address, ifindex).await
     }
 
     /// One sentence for each set of firewall or NAT rules in force.

@@ -93,6 +93,35 @@ pub struct Standing {
     pub own: BTreeSet<IpAddr>,
     /// Sockets at the ports of listeners there.
     pub sockets: Vec<LocalSocket>,
+    /// Ports that sshd is configured for.
+    pub ssh_ports: BTreeSet<u16>,
+}
+
+/// How this host reaches an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// It is this host's own.
+    pub local: bool,
+    /// It is reached without a router.
+    pub on_link: Option<OnLink>,
+}
+
+/// The interface at which an address is a neighbour's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnLink {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its `arp_ignore`: above 0 it answers only for its own addresses.
+    pub arp_ignore: u8,
+}
+
+/// What became of adding an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It was not there.
+    Now,
+    /// It was there: somebody else added it.
+    Before,
 }
 
 /// Why the network could not be observed.

@@ -45,6 +45,7 @@ impl Desired {
             path: spec.path,
             udp: spec.udp,
             shield: spec.shield,
+            add_addresses: spec.add_addresses,
         };
         self.alias_put(name, &spec.listen, policy)?;
         if let Some(alias) = self.aliases.get_mut(name) {

@@ -62,6 +62,9 @@ pub struct Alias {
     /// Refusals are kept from its clients.
     #[serde(default)]
     pub shield: bool,
+    /// Addresses of its listeners that this host does not have are added to it, and taken away with the alias.
+    #[serde(default)]
+    pub add_addresses: bool,
     /// Until when its new flows wait; nanoseconds of CLOCK_MONOTONIC, 0: they do not.
     #[serde(default)]
     pub hold_until_ns: u64,

@@ -120,6 +120,14 @@ fn changed(all: &mut Vec<Difference>, name: &AliasName, old: &Alias, new: &Alias
             format!("alias {name}: udp {} -> {}", old.udp.text(), new.udp.text()),
         );
     }
+    if old.add_addresses != new.add_addresses {
+        let what = if new.add_addresses {
+            "addresses of its listeners are added to this host where they are missing"
+        } else {
+            "addresses that were added for it are taken away"
+        };
+        push(all, name, ".add_addresses", format!("alias {name}: {what}"));
+    }
     if old.shield != new.shield {
         let word = |on| if on { "on" } else { "off" };
         let (was, is) = (word(old.shield), word(new.shield));

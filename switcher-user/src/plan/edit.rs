@@ -55,12 +55,19 @@ impl Desired {
         listen: &[Listener],
         policy: impl Into<AliasPolicy>,
     ) -> Result<(), Refusal> {
-        let AliasPolicy { path, udp, shield } = policy.into();
+        let policy = policy.into();
+        let AliasPolicy {
+            path,
+            udp,
+            shield,
+            add_addresses,
+        } = policy;
         if let Some(alias) = self.aliases.get_mut(name) {
             listen.clone_into(&mut alias.listen);
             alias.path = path;
             alias.udp = udp;
             alias.shield = shield;
+            alias.add_addresses = add_addresses;
             return Ok(());
         }
         let id = self.next_alias_id;
@@ -70,6 +77,7 @@ impl Desired {
             stack: None,
             path,
             shield,
+            add_addresses,
             hold_until_ns: 0,
             udp,
             step_by: StepBy::default(),

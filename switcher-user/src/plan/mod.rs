@@ -1,5 +1,6 @@
 //! From what is wanted and what was observed to the image. Pure: no I/O, no clock.
 
+mod addresses;
 mod check;
 mod converge;
 mod desired;
@@ -14,6 +15,7 @@ mod rollout;
 mod shadow;
 mod split;
 
+pub use addresses::{AddressPlace, place_address, refuse_address};
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
 pub use difference::{Difference, RemovedSet};
 pub use edit::{FlowSetIds, Move};

@@ -94,6 +94,18 @@ pub enum Refusal {
         /// Process, pid and address.
         who: String,
     },
+    /// The address of a listener that was to be added.
+    #[error("{address}, where alias '{alias}' listens, cannot be added to this host: {why}")]
+    NoAddress {
+        /// The alias.
+        alias: AliasName,
+        /// Where the listener stands in the list.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// Another alias has the listener.
     #[error("listener {listener} is claimed twice, by alias '{alias}' and by alias '{other}'; give it to one of them")]
     ListenerClaimed {
@@ -382,6 +394,7 @@ impl Refusal {
             Self::ListenerClaimed { alias, index, .. }
             | Self::ListenerTwice { alias, index, .. }
             | Self::ListenerShadows { alias, index, .. }
+            | Self::NoAddress { alias, index, .. }
             | Self::ListenerIsLoopback { alias, index, .. } => listen(alias, index),
             Self::NoListeners { alias } | Self::TooManyListeners { alias, .. } => {
                 Some(format!("aliases.{alias}.listen"))

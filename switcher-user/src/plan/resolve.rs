@@ -24,7 +24,11 @@ impl Touched {
         let mut touched = Self::default();
         for (name, alias) in &new.aliases {
             let before = old.aliases.get(name);
-            if before.is_none_or(|before| before.path != alias.path || before.listen != alias.listen) {
+            if before.is_none_or(|before| {
+                before.path != alias.path
+                    || before.listen != alias.listen
+                    || before.add_addresses != alias.add_addresses
+            }) {
                 touched.aliases.insert(name.clone());
             }
             let had = before.map(|before| before.split.sizes()).unwrap_or_default();
@@ -339,9 +343,10 @@ impl Resolver<'_> {
                 ));
             }
             let mut interfaces = self.observed.interfaces.iter();
-            if !interfaces.any(|interface| interface.addresses.contains(&address)) {
+            let is_there = interfaces.any(|interface| interface.addresses.contains(&address));
+            if !is_there && !self.alias.add_addresses {
                 return Some(format!(
-                    "this host does not have the listener's address {address}, so its stack delivers nothing there; add it (ip address add {address} dev lo)"
+                    "this host does not have the listener's address {address}, so its stack delivers nothing there; let the agent add it (--add-addresses, or add_addresses: true in the file), or add it yourself (ip address add {address} dev lo)"
                 ));
             }
             None

@@ -61,7 +61,7 @@ pub fn shadowed(
         if !standing.own.contains(&one.listener.address) {
             continue;
         }
-        let Some((service, who)) = taken_from(&one.listener, &standing.sockets, agent_pid) else {
+        let Some((service, who)) = taken_from(&one.listener, standing, agent_pid) else {
             continue;
         };
         if let (Some(service), false) = (service, force) {
@@ -82,10 +82,10 @@ pub fn shadowed(
 }
 
 /// Whom the listener takes clients from, the worst first: the service that the host is managed by, and the words for it.
-fn taken_from(listener: &Listener, sockets: &[LocalSocket], agent_pid: u32) -> Option<(Option<&'static str>, String)> {
+fn taken_from(listener: &Listener, standing: &Standing, agent_pid: u32) -> Option<(Option<&'static str>, String)> {
     let mut waits = None;
-    for socket in sockets.iter().filter(|socket| covers(listener, socket)) {
-        match managed_by(socket, agent_pid) {
+    for socket in standing.sockets.iter().filter(|socket| covers(listener, socket)) {
+        match managed_by(socket, &standing.ssh_ports, agent_pid) {
             Some(service) => return Some((Some(service), who(socket))),
             // One that only talks is a client's own end, or a connection that goes on anyway.
             None if socket.waits && waits.is_none() => waits = Some(who(socket)),
@@ -113,8 +113,8 @@ fn covers(listener: &Listener, socket: &LocalSocket) -> bool {
 }
 
 /// The service without which this host is not managed any more. One who is logged in by a port that systemd waits at
-/// shows that it is SSH's.
-fn managed_by(socket: &LocalSocket, agent_pid: u32) -> Option<&'static str> {
+/// shows that it is SSH's; and so does its configuration where the process cannot be seen.
+fn managed_by(socket: &LocalSocket, ssh_ports: &BTreeSet<u16>, agent_pid: u32) -> Option<&'static str> {
     let (pid, name) = socket
         .owner
         .as_ref()
@@ -124,6 +124,9 @@ fn managed_by(socket: &LocalSocket, agent_pid: u32) -> Option<&'static str> {
     }
     if !socket.waits {
         return None;
+    }
+    if pid.is_none() && ssh_ports.contains(&socket.address.port()) && socket.protocol == Protocol::Tcp {
+        return Some("SSH");
     }
     let is_etcd = name == "etcd" || ETCD_PORTS.contains(&socket.address.port());
     match socket.protocol {
@@ -165,6 +168,7 @@ mod tests {
         let standing = Standing {
             own: ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()].into(),
             sockets: sockets.to_vec(),
+            ssh_ports: [2200].into(),
         };
         shadowed(&[new], &standing, AGENT, force)
     }
@@ -227,6 +231,15 @@ mod tests {
             ..socket(Protocol::Tcp, "10.0.0.1:2222", "curl")
         };
         assert_eq!(look("10.0.0.1:2222/tcp", &[someones], false).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_of_sshds_configuration_counts_where_the_process_cannot_be_seen() {
+        let unseen = socket(Protocol::Tcp, "[::]:2200", "");
+        let refusal = look("10.0.0.1:2200/tcp", &[unseen], false).unwrap_err().to_string();
+        assert!(refusal.contains("SSH") && refusal.contains("[::]:2200"), "{refusal}");
+        let nginx = socket(Protocol::Tcp, "[::]:2200", "nginx");
+        assert_eq!(look("10.0.0.1:2200/tcp", &[nginx], false).unwrap().len(), 1);
     }
 
     #[test]

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::model::Receipt;
+use crate::model::{AddedAddress, Receipt};
 use crate::plan::{DESIRED_SCHEMA, Desired};
 use lock::Lock;
 use receipts::Receipts;
 
 /// Name of the file that holds the desired state.
 const DESIRED_FILE: &str = "desired.json";
+/// Name of the file that says which addresses agents added to the host; none: none.
+const ADDRESSES_FILE: &str = "addresses.json";
 
 /// Why the disk did not do what was asked.
 #[derive(Debug, Error)]
@@ -54,6 +56,16 @@ pub enum StoreError {
         "state file {path} is damaged: {cause}; restore it from a backup, or, to start with nothing, run `switcher detach` (flows that are switched end) and then move it away; until then the data path goes on as it is"
     )]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The record of addresses is none.
+    #[error(
+        "{path}, the record of addresses that agents added to this host, is damaged: {cause}; look with `ip address` for addresses with proto 0x53, remove those that you do not want, and move the file away"
+    )]
+    DamagedAddresses {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -105,6 +117,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     desired: PathBuf,
+    addresses: PathBuf,
     receipts: Receipts,
     _lock: Lock,
 }
@@ -125,6 +138,7 @@ impl Store {
         let receipts = Receipts::open(directory.join("receipts"))?;
         Ok(Self {
             desired: directory.join(DESIRED_FILE),
+            addresses: directory.join(ADDRESSES_FILE),
             receipts,
             _lock: lock,
         })
@@ -168,6 +182,22 @@ impl Store {
         atomic::write_json(&self.desired, desired)
     }
 
+    /// The addresses that agents added to the host.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn addresses(&self) -> Result<Vec<AddedAddress>, StoreError> {
+        recorded_addresses(&self.addresses)
+    }
+
+    /// Replaces that record. Returns once it is on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stands then.
+    pub fn save_addresses(&self, record: &[AddedAddress]) -> Result<(), StoreError> {
+        atomic::write_json(&self.addresses, &record)
+    }
+
     /// Gives the receipt its number, unless it has one that it replaces, and writes it. The oldest beyond 1,000 go.
     ///
     /// # Errors
@@ -188,6 +218,26 @@ impl Store {
     #[must_use]
     pub fn newest_receipts(&self, count: usize) -> Vec<Receipt> {
         self.receipts.newest(count)
+    }
+}
+
+/// The addresses that agents with this state directory added to the host. Takes nothing, makes nothing.
+///
+/// # Errors
+/// When the record cannot be read or is damaged.
+pub fn addresses_of(directory: &Path) -> Result<Vec<AddedAddress>, StoreError> {
+    recorded_addresses(&directory.join(ADDRESSES_FILE))
+}
+
+fn recorded_addresses(file: &Path) -> Result<Vec<AddedAddress>, StoreError> {
+    let path = || file.to_owned();
+    match fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StoreError::DamagedAddresses {
+            path: path(),
+            cause: error.to_string(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(cause) => Err(StoreError::Unreadable { path: path(), cause }),
     }
 }
 

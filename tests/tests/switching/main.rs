@@ -1,6 +1,7 @@
 //! Switching end to end: namespaces, real nginx, the real agent. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod address;
 mod adoption;
 mod bad_input;
 mod contract;

@@ -229,6 +229,7 @@ async fn bypass_is_refused_where_it_cannot_be() {
         path: PathPolicy::Bypass,
         udp: crate::model::UdpPolicy::Stay,
         shield: false,
+        add_addresses: false,
         force: false,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
@@ -261,6 +262,7 @@ async fn a_listener_that_takes_the_hosts_own_clients_is_refused_unless_forced() 
         path: PathPolicy::Auto,
         udp: crate::model::UdpPolicy::Stay,
         shield: false,
+        add_addresses: false,
         force: true,
     };
     let document = agent.changes(Command::AliasPut(alias("door"), put)).await.unwrap();

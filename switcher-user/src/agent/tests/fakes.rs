@@ -13,7 +13,7 @@ use crate::kernel::{
     SetCounters,
 };
 use crate::model::Listener;
-use crate::net::{BackendRoute, Interface, NetError, Observed, RouteKind, Standing};
+use crate::net::{Added, BackendRoute, HostAddress, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
 
 /// What the kernel was asked, and what it has.
 #[derive(Debug, Default)]
@@ -197,6 +197,13 @@ pub(super) struct HostState {
     pub(super) fail: bool,
     pub(super) looks: usize,
     pub(super) standing: Standing,
+    pub(super) addresses: Vec<HostAddress>,
+    /// Who answers for any address on the link of eth9.
+    pub(super) holder: Option<Vec<u8>>,
+    pub(super) fail_add: bool,
+    /// The record of addresses on the disk, as it was when one was added.
+    pub(super) records_at_add: Vec<String>,
+    record: PathBuf,
 }
 
 impl Default for FakeHost {
@@ -208,6 +215,11 @@ impl Default for FakeHost {
             fail: false,
             looks: 0,
             standing: Standing::default(),
+            addresses: Vec::new(),
+            holder: None,
+            fail_add: false,
+            records_at_add: Vec::new(),
+            record: PathBuf::new(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -219,12 +231,43 @@ impl FakeHost {
     }
 }
 
+impl FakeHost {
+    pub(super) fn watch_record(&self, file: PathBuf) {
+        self.state().record = file;
+    }
+
+    /// Where addresses were added, as `10.0.0.50 of 1`.
+    pub(super) fn has(&self) -> Vec<String> {
+        let state = self.state();
+        let texts = state
+            .addresses
+            .iter()
+            .map(|one| format!("{} of {}", one.address, one.ifindex));
+        texts.collect()
+    }
+}
+
+impl HostState {
+    fn interfaces(&self) -> Vec<Interface> {
+        let mut all = vec![
+            interface("lo", 1),
+            interface("eth9", 2),
+            interface("veth9", self.veth_ifindex),
+        ];
+        for one in &mut all {
+            let own = self.addresses.iter().filter(|address| address.ifindex == one.ifindex);
+            one.addresses = own.map(|address| address.address).collect();
+        }
+        all
+    }
+}
+
 fn interface(name: &str, ifindex: u32) -> Interface {
     Interface {
         name: name.to_owned(),
         ifindex,
         up: true,
-        loopback: false,
+        loopback: name == "lo",
         ethernet: true,
         kind: Some("veth".to_owned()),
         link_address: [2, 0, 0, 0, 0, 1],
@@ -263,9 +306,52 @@ impl Host for FakeHost {
                 .map(|address| (*address, route(*address, veth)))
                 .collect(),
             firewall: state.firewall.clone(),
-            interfaces: vec![interface("lo", 1), interface("eth9", 2), interface("veth9", veth)],
+            interfaces: state.interfaces(),
             ..Observed::default()
         })
+    }
+    async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        Ok(self.state().interfaces())
+    }
+    /// 10.0.0.0/24 is the link of eth9.
+    async fn way(&self, address: IpAddr) -> Result<Way, NetError> {
+        let local = self.state().addresses.iter().any(|one| one.address == address);
+        let is_near = matches!(address, IpAddr::V4(v4) if v4.octets()[..3] == [10, 0, 0]);
+        let on_link = (is_near && !local).then_some(OnLink {
+            ifindex: 2,
+            arp_ignore: 0,
+        });
+        Ok(Way { local, on_link })
+    }
+    async fn addresses(&self) -> Result<Vec<HostAddress>, NetError> {
+        Ok(self.state().addresses.clone())
+    }
+    async fn add_address(&self, address: IpAddr, ifindex: u32) -> Result<Added, NetError> {
+        let mut state = self.state();
+        let record = std::fs::read_to_string(&state.record).unwrap_or_default();
+        state.records_at_add.push(record);
+        if state.fail_add {
+            return Err(NetError::Ask {
+                what: format!("adding {address}"),
+                cause: "as the test asked".to_owned(),
+            });
+        }
+        let marked = true;
+        state.addresses.push(HostAddress {
+            address,
+            ifindex,
+            marked,
+        });
+        Ok(Added::Now)
+    }
+    async fn remove_address(&self, address: IpAddr, ifindex: u32) -> Result<(), NetError> {
+        let is_it = |one: &HostAddress| one.address == address && one.ifindex == ifindex;
+        self.state().addresses.retain(|one| !is_it(one));
+        Ok(())
+    }
+    async fn holder(&self, _: IpAddr, ifindex: u32) -> Result<Option<Vec<u8>>, NetError> {
+        assert_eq!(ifindex, 2, "asked at the link");
+        Ok(self.state().holder.clone())
     }
     async fn standing(&self, _: &[Listener]) -> Result<Standing, NetError> {
         Ok(self.state().standing.clone())

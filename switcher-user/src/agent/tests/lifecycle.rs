@@ -204,6 +204,7 @@ async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
         path: PathPolicy::Bypass,
         udp: crate::model::UdpPolicy::Stay,
         shield: false,
+        add_addresses: false,
         force: false,
     };
     agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();

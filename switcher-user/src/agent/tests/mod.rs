@@ -1,5 +1,6 @@
 //! The agent's own logic against a recording kernel and host. That the real ones do the same is shown end to end.
 
+mod addresses;
 mod changes;
 pub(super) mod fakes;
 mod health;
@@ -44,6 +45,7 @@ impl Agent {
         let store = Store::open(directory.path()).unwrap();
         let desired = store.load().unwrap();
         kernel.watch_file(directory.path().join("desired.json"));
+        host.watch_record(directory.path().join("addresses.json"));
         let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[], Beside::default())
             .await
             .unwrap();
@@ -107,6 +109,7 @@ impl Agent {
                 path: PathPolicy::Auto,
                 udp: crate::model::UdpPolicy::Stay,
                 shield: false,
+                add_addresses: false,
                 force: false,
             },
         ))

@@ -92,6 +92,7 @@ pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -
             path: PathPolicy::Auto,
             udp: UdpPolicy::Stay,
             shield: true,
+            add_addresses: false,
             split: None,
             sets: BTreeMap::new(),
         };
