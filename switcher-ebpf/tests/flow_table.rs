@@ -1,13 +1,13 @@
 //! The flow table at its limits, natively, with the kernel's own capacities: floods, full tables, time-outs (I2, I4, I8).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod one_alias;
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use etherparse::PacketBuilder;
-use switcher_ebpf::abi::{
-    ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, ESTABLISHED_SLOTS, HeaderRow, IMAGE_MAGIC, ListenerRow,
-    MaglevRow, PENDING_SLOTS, Row, SEGMENTS_PER_ROW, SegmentRow, SetRow, State, StateWord,
-};
+use one_alias::{OneAlias, SET};
+use switcher_ebpf::abi::{ESTABLISHED_SLOTS, PENDING_SLOTS, State, StateWord};
 use switcher_ebpf::decide::{self, Verdict};
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
 use switcher_ebpf::reason::Reason;
@@ -15,68 +15,10 @@ use switcher_ebpf::tables::Tables as _;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const START_NS: u64 = 1 << 40;
-const SET: u32 = 5;
-
-/// One alias at 198.51.100.10:80, one set, one backend 10.1.0.2:8080, by the stack. Row by row, as the kernel reads it.
-fn image(epoch: u64) -> Vec<Row> {
-    let header = HeaderRow {
-        epoch,
-        magic: IMAGE_MAGIC,
-        abi_version: ABI_VERSION,
-        rows: 7,
-        listeners_row: 1,
-        listeners_mask: 0,
-        ..HeaderRow::default()
-    };
-    let listener = ListenerRow {
-        address: Address::v4([198, 51, 100, 10]),
-        port: 80_u16.to_be(),
-        protocol: 6,
-        used: 1,
-        alias_row: 2,
-        ..ListenerRow::default()
-    };
-    let alias = AliasRow {
-        id: 1,
-        segments_row: 3,
-        segments: 1,
-        ..AliasRow::default()
-    };
-    let segments = SegmentRow {
-        last: [u32::MAX; SEGMENTS_PER_ROW as usize],
-        set_row: [4; SEGMENTS_PER_ROW as usize],
-    };
-    let v4 = BackendTable {
-        maglev_row: 5,
-        maglev_size: 1,
-        backends_row: 6,
-        backends: 1,
-    };
-    let set = SetRow {
-        id: SET,
-        v4,
-        ..SetRow::default()
-    };
-    let backend = BackendRow {
-        address: Address::v4([10, 1, 0, 2]),
-        port: 8080_u16.to_be(),
-        id: 9,
-        ..BackendRow::default()
-    };
-    vec![
-        header.row(),
-        listener.row(),
-        alias.row(),
-        segments.row(),
-        set.row(),
-        MaglevRow::default().row(),
-        backend.row(),
-    ]
-}
 
 fn tables() -> MemoryTables {
     let mut tables = MemoryTables::default();
-    tables.install(image(1));
+    tables.install(OneAlias::default().image());
     tables.set_now_ns(START_NS);
     tables
 }

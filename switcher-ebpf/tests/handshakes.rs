@@ -1,73 +1,29 @@
 //! Every flow that was opened is counted once more, by how its handshake ended, in any order of packets (I9).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod one_alias;
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use etherparse::PacketBuilder;
+use one_alias::{OneAlias, SET};
 use proptest::prelude::*;
-use switcher_ebpf::abi::{
-    ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, CURSOR_PENDING, HeaderRow, Histogram, IMAGE_MAGIC,
-    ListenerRow, MaglevRow, PENDING_SLOTS, Row, SEGMENTS_PER_ROW, SegmentRow, SetRow, State, StateWord,
-};
+use switcher_ebpf::abi::{CURSOR_PENDING, Histogram, PENDING_SLOTS, Row, State, StateWord};
 use switcher_ebpf::decide;
 use switcher_ebpf::flow::is_unpinned;
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
 use switcher_ebpf::tables::Tables as _;
 
-const SET: u32 = 5;
 const START_NS: u64 = 1 << 40;
 const LISTENER: ([u8; 4], u16) = ([198, 51, 100, 10], 80);
 const BACKEND: ([u8; 4], u16) = ([10, 1, 0, 2], 8080);
 
-/// One alias, one set, one backend, by the stack.
 fn image(epoch: u64) -> Vec<Row> {
-    let header = HeaderRow {
+    let alias = OneAlias {
         epoch,
-        magic: IMAGE_MAGIC,
-        abi_version: ABI_VERSION,
-        rows: 7,
-        listeners_row: 1,
-        ..HeaderRow::default()
+        ..OneAlias::default()
     };
-    let listener = ListenerRow {
-        address: Address::v4(LISTENER.0),
-        port: LISTENER.1.to_be(),
-        protocol: 6,
-        used: 1,
-        alias_row: 2,
-        ..ListenerRow::default()
-    };
-    let alias = AliasRow {
-        id: 1,
-        segments_row: 3,
-        segments: 1,
-        ..AliasRow::default()
-    };
-    let segments = SegmentRow {
-        last: [u32::MAX; SEGMENTS_PER_ROW as usize],
-        set_row: [4; SEGMENTS_PER_ROW as usize],
-    };
-    let v4 = BackendTable {
-        maglev_row: 5,
-        maglev_size: 1,
-        backends_row: 6,
-        backends: 1,
-    };
-    let set = SetRow {
-        id: SET,
-        v4,
-        ..SetRow::default()
-    };
-    let backend = BackendRow {
-        address: Address::v4(BACKEND.0),
-        port: BACKEND.1.to_be(),
-        id: 9,
-        ..BackendRow::default()
-    };
-    let rows = [header.row(), listener.row(), alias.row(), segments.row(), set.row()];
-    rows.into_iter()
-        .chain([MaglevRow::default().row(), backend.row()])
-        .collect()
+    alias.image()
 }
 
 /// What may happen, to one of a few clients.

@@ -1,13 +1,13 @@
 //! The socket path, natively: what becomes of a client's packets given what the host's own TCP has (I2, I3, I7).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod one_alias;
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
-use switcher_ebpf::abi::{
-    ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, FlowKey, HeaderRow, IMAGE_MAGIC, ListenerRow, MaglevRow,
-    PATH_SOCKET, Row, SEGMENTS_PER_ROW, SegmentRow, SetRow,
-};
+use one_alias::OneAlias;
+use switcher_ebpf::abi::{Address, FlowKey, PATH_SOCKET, Row};
 use switcher_ebpf::decide::{self, Action, Verdict};
 use switcher_ebpf::native::{MemoryPacket, MemoryTables};
 use switcher_ebpf::packet::SocketState;
@@ -19,56 +19,16 @@ const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 2], 40_000);
 const LISTENER: ([u8; 4], u16) = ([198, 51, 100, 10], 80);
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
-/// One alias, all of it on one set, with one process at 127.0.0.1.
+/// All of the alias is on one set, with one process at 127.0.0.1.
 fn image(epoch: u64, set: u32, port: u16) -> Vec<Row> {
-    let header = HeaderRow {
+    let alias = OneAlias {
         epoch,
-        magic: IMAGE_MAGIC,
-        abi_version: ABI_VERSION,
-        rows: 7,
-        listeners_row: 1,
-        ..HeaderRow::default()
-    };
-    let listener = ListenerRow {
-        address: Address::v4(LISTENER.0),
-        port: LISTENER.1.to_be(),
-        protocol: 6,
-        used: 1,
-        alias_row: 2,
-        ..ListenerRow::default()
-    };
-    let alias = AliasRow {
-        id: 1,
-        segments_row: 3,
-        segments: 1,
-        ..AliasRow::default()
-    };
-    let segments = SegmentRow {
-        last: [u32::MAX; SEGMENTS_PER_ROW as usize],
-        set_row: [4; SEGMENTS_PER_ROW as usize],
-    };
-    let v4 = BackendTable {
-        maglev_row: 5,
-        maglev_size: 1,
-        backends_row: 6,
-        backends: 1,
-    };
-    let set = SetRow {
-        id: set,
-        v4,
-        ..SetRow::default()
-    };
-    let backend = BackendRow {
-        address: Address::v4(LOOPBACK),
-        port: port.to_be(),
+        set,
+        backend: (LOOPBACK, port).into(),
         path: PATH_SOCKET,
-        id: 9,
-        ..BackendRow::default()
+        ..OneAlias::default()
     };
-    let rows = [header.row(), listener.row(), alias.row(), segments.row(), set.row()];
-    rows.into_iter()
-        .chain([MaglevRow::default().row(), backend.row()])
-        .collect()
+    alias.image()
 }
 
 fn key(port: u16) -> FlowKey {

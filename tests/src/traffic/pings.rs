@@ -1,5 +1,6 @@
 //! UDP pings, each answered or counted as lost. Nothing is sent again.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +18,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Pings of one thread end by themselves after this many.
 const PINGS_MAX: u64 = 1_000_000;
+
+/// Ports that are tried for one new conversation.
+const PORT_TRIES_MAX: u32 = 1_000;
 
 /// What became of one ping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,13 +82,14 @@ impl Drop for Pings {
 
 fn run(target: SocketAddr, fresh: bool, stop: &AtomicBool) -> Result<Vec<Ping>> {
     let mut socket = open(target)?;
+    let mut used = HashSet::new();
     let mut pings = Vec::new();
     for number in 0..PINGS_MAX {
         if stop.load(Relaxed) {
             break;
         }
         if fresh {
-            socket = open(target)?;
+            socket = open_anew(target, &mut used)?;
         }
         let sent_us = unix_us();
         let answer = ping(&socket, number)?;
@@ -105,6 +110,17 @@ fn open(target: SocketAddr) -> Result<UdpSocket> {
         .connect(target)
         .with_context(|| format!("cannot ping {target}"))?;
     Ok(socket)
+}
+
+/// A socket with a port that none before had: the same port again is the same conversation again.
+fn open_anew(target: SocketAddr, used: &mut HashSet<u16>) -> Result<UdpSocket> {
+    for _ in 0..PORT_TRIES_MAX {
+        let socket = open(target)?;
+        if used.insert(socket.local_addr()?.port()) {
+            return Ok(socket);
+        }
+    }
+    anyhow::bail!("no port is left for a new conversation with {target}")
 }
 
 /// Who answered. A refusal (ICMP) is no answer either.

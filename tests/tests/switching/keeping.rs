@@ -42,8 +42,9 @@ fn a_connection_that_existed_before_the_attach_lives_on() {
     }
 }
 
-fn kept_flows_stay(path: &str) {
-    let ground = Ground::new(path);
+fn kept_flows_stay(hook: &str, path: &str) {
+    let ground = Ground::bare_with(&["--hook", hook]);
+    ground.apply(&stack(path)).expect_code(&[0]).unwrap();
     let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
     let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
     assert_eq!(ask(), ["v1", "v1"]);
@@ -58,12 +59,17 @@ fn kept_flows_stay(path: &str) {
 
 #[test]
 fn kept_flows_stay_where_they_are_on_bypass() {
-    kept_flows_stay("bypass");
+    kept_flows_stay("tc", "bypass");
 }
 
 #[test]
 fn kept_flows_stay_where_they_are_on_stack() {
-    kept_flows_stay("stack");
+    kept_flows_stay("tc", "stack");
+}
+
+#[test]
+fn kept_flows_stay_where_they_are_on_xdp() {
+    kept_flows_stay("xdp", "stack");
 }
 
 #[test]

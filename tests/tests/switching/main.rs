@@ -6,6 +6,7 @@ mod adoption;
 mod bad_input;
 mod contract;
 mod crash;
+mod cutovers;
 mod ground;
 mod health;
 mod host_process;

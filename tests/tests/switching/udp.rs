@@ -55,8 +55,8 @@ aliases:
     )
 }
 
-fn pings_across_an_upgrade(path: &str, policy: &str) {
-    let ground = Ground::bare();
+fn pings_across_an_upgrade(hook: &str, path: &str, policy: &str) {
+    let ground = Ground::bare_with(&["--hook", hook]);
     let _v1 = Echo::start(ground.lab.v1(), "v1", 5353).unwrap();
     let _v2 = Echo::start(ground.lab.v2(), "v2", 5353).unwrap();
     ground.apply(&stack(path, policy)).expect_code(&[0]).unwrap();
@@ -91,20 +91,30 @@ fn pings_across_an_upgrade(path: &str, policy: &str) {
 
 #[test]
 fn conversations_stay_on_bypass() {
-    pings_across_an_upgrade("bypass", "stay");
+    pings_across_an_upgrade("tc", "bypass", "stay");
 }
 
 #[test]
 fn conversations_stay_on_stack() {
-    pings_across_an_upgrade("stack", "stay");
+    pings_across_an_upgrade("tc", "stack", "stay");
 }
 
 #[test]
 fn conversations_move_on_bypass() {
-    pings_across_an_upgrade("bypass", "move");
+    pings_across_an_upgrade("tc", "bypass", "move");
 }
 
 #[test]
 fn conversations_move_on_stack() {
-    pings_across_an_upgrade("stack", "move");
+    pings_across_an_upgrade("tc", "stack", "move");
+}
+
+#[test]
+fn conversations_stay_on_xdp() {
+    pings_across_an_upgrade("xdp", "stack", "stay");
+}
+
+#[test]
+fn conversations_move_on_xdp() {
+    pings_across_an_upgrade("xdp", "stack", "move");
 }

@@ -49,25 +49,11 @@ fn edge_status(ground: &Ground) -> (String, String) {
 }
 
 #[test]
-fn kept_flows_stay_and_new_ones_follow() {
+fn there_is_one_ingress_hook() {
     let ground = Ground::with_hook("xdp");
-    assert_eq!(
-        (
-            edge_status(&ground).0.as_str(),
-            has_xdp(&ground),
-            ingress_links(&ground)
-        ),
-        ("xdp", true, vec!["xdp".to_owned()])
-    );
-    let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
-    let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
-    assert_eq!(ask(), ["v1", "v1"]);
-    ground.expect("upgrade web --to v2 --drain-timeout 0s", 4);
-    assert_eq!(ground.answers(), ["v2", "v2"]);
-    assert_eq!(ask(), ["v1", "v1"]);
-    ground.expect("rollback web", 0);
-    assert_eq!(ground.answers(), ["v1", "v1"]);
-    assert_eq!(ask(), ["v1", "v1"]);
+    assert_eq!(edge_status(&ground).0, "xdp");
+    assert!(has_xdp(&ground));
+    assert_eq!(ingress_links(&ground), ["xdp"]);
 }
 
 #[test]
@@ -97,6 +83,48 @@ fn bypass_is_refused_and_auto_takes_the_stack() {
 #[test]
 fn bulk_goes_both_ways_and_arrives_whole() {
     let ground = Ground::with_hook("xdp");
+    let features = ground.lab.client().run(&["ethtool", "-k", "eth0"]).unwrap().stdout;
+    assert!(features.contains("tx-checksumming: on"), "{features}");
+    transfers_arrive_whole(&ground);
+}
+
+/// Frames of 9,000 bytes are in several pieces under XDP.
+#[test]
+fn jumbo_frames_arrive_whole() {
+    let ground = Ground::bare_with(&["--hook", "tc"]);
+    let lab = &ground.lab;
+    for (space, device) in [
+        (lab.client(), "eth0"),
+        (lab.host(), "client"),
+        (lab.host(), "v1"),
+        (lab.v1(), "eth0"),
+    ] {
+        let words = ["ip", "link", "set", device, "mtu", "9000"];
+        space.run(&words).unwrap().expect_code(&[0]).unwrap();
+    }
+    let mut ground = ground;
+    ground.agent.kill().unwrap();
+    ground.agent.launch_with(&["--hook", "xdp"]).unwrap();
+    ground.apply(&stack("auto")).expect_code(&[0]).unwrap();
+    assert_eq!(edge_status(&ground).0, "xdp");
+    for state in ["on", "off"] {
+        let words = ["ethtool", "-K", "eth0", "tx", state];
+        ground.lab.client().run(&words).unwrap().expect_code(&[0]).unwrap();
+        transfers_arrive_whole(&ground);
+    }
+    assert_eq!(counted(&ground, "rewrite_failed"), 0);
+}
+
+/// Packets with this verdict.
+fn counted(ground: &Ground, reason: &str) -> u64 {
+    let status = ground.json("status --json");
+    let rows = status["reasons"].as_array().unwrap();
+    let found = rows.iter().find(|row| row["reason"] == reason);
+    found.map_or(0, |row| row["packets"].as_u64().unwrap())
+}
+
+/// A download and an upload by each family.
+fn transfers_arrive_whole(ground: &Ground) {
     ground.v1.publish("big", BYTES, 1).unwrap();
     let file = ground.lab.dir().join("upload");
     std::fs::write(&file, vec![7; BYTES as usize]).unwrap();
@@ -106,8 +134,6 @@ fn bulk_goes_both_ways_and_arrives_whole() {
         all.extend(words);
         ground.lab.client().run(&all).unwrap().expect_code(&[0]).unwrap().stdout
     };
-    let features = ground.lab.client().run(&["ethtool", "-k", "eth0"]).unwrap().stdout;
-    assert!(features.contains("tx-checksumming: on"), "{features}");
     for (name, listener) in [("four", "198.51.100.10"), ("six", "[2001:db8::10]")] {
         let url = format!("http://{listener}/files/big");
         let size = curl(&["-o", "/dev/null", "-w", "%{size_download}", &url]);
@@ -115,6 +141,49 @@ fn bulk_goes_both_ways_and_arrives_whole() {
         curl(&["-T", &file, &format!("http://{listener}/uploads/{name}")]);
         let there = std::fs::metadata(ground.v1.uploaded(name)).unwrap().len();
         assert_eq!(there, BYTES, "{listener}");
+    }
+}
+
+/// Bulk that stalls shows here: small answers hide it.
+#[test]
+fn iperf3_stalls_in_no_second() {
+    let ground = Ground::with_hook("xdp");
+    let bulk = r#"version: 1
+stack: bulk
+aliases:
+  bulk:
+    listen: ["198.51.100.30:5201/tcp", "[2001:db8::30]:5201/tcp"]
+    split: {v1: 100}
+    sets:
+      v1: {backends: ["10.1.0.2", "[fd00::2]"]}
+"#;
+    ground.apply(bulk).expect_code(&[0]).unwrap();
+    let mut server = ground.lab.v1().command("iperf3");
+    server.arg("-s").stdout(std::process::Stdio::null());
+    let _server =
+        switcher_tests::lab::Process::spawn("iperf3", &mut server, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ready = [
+        "sh",
+        "-c",
+        "for i in $(seq 100); do ss -Hltn | grep -q :5201 && exit 0; sleep 0.05; done; exit 1",
+    ];
+    ground.lab.v1().run(&ready).unwrap().expect_code(&[0]).unwrap();
+    for address in ["198.51.100.30", "2001:db8::30"] {
+        for direction in [&[][..], &["-R"]] {
+            let mut words = vec!["iperf3", "-c", address, "-t", "3", "-J"];
+            words.extend(direction);
+            let outcome = ground.lab.client().run(&words).unwrap().expect_code(&[0]).unwrap();
+            let document: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+            let intervals = document["intervals"].as_array().unwrap();
+            assert!(intervals.len() >= 3, "{document}");
+            for interval in intervals {
+                let bytes = interval["sum"]["bytes"].as_u64().unwrap();
+                assert!(
+                    bytes > 1_000_000,
+                    "{address} {direction:?}: a second with {bytes} bytes"
+                );
+            }
+        }
     }
 }
 
@@ -180,9 +249,8 @@ fn the_hook_changes_under_open_connections() {
     assert!(!has_xdp(&ground));
 }
 
-#[test]
-fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
-    let ground = Ground::with_hook("xdp");
+/// What another agent says that was to attach XDP to an interface, and could not.
+fn start_and_fail(ground: &Ground, interface: &str) -> String {
     let dir = ground.lab.dir();
     let path = |name: &str| dir.join(name).display().to_string();
     let switcher = switcher_tests::binaries::switcher().unwrap().display().to_string();
@@ -201,7 +269,7 @@ fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
             "--socket",
             &socket,
             "--interface",
-            "client",
+            interface,
             "--hook",
             "xdp",
         ])
@@ -211,10 +279,37 @@ fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
         .status();
     let _ = std::process::Command::new("umount").arg("--lazy").arg(&bpffs).status();
     assert!(outcome.code == 1 && detached.unwrap().success());
+    outcome.stderr
+}
+
+#[test]
+fn fewer_queues_than_the_other_end_has_are_an_error_that_says_what_to_do() {
+    let ground = Ground::with_hook("xdp");
+    let script = "ip link add narrow numrxqueues 1 type veth peer name wide numtxqueues 4 && \
+                  ip link set wide up && ip link set narrow up && ethtool -L wide tx 4";
+    ground
+        .lab
+        .host()
+        .run(&["sh", "-c", script])
+        .unwrap()
+        .expect_code(&[0])
+        .unwrap();
+    let refused = start_and_fail(&ground, "narrow");
     assert!(
-        outcome.stderr.contains("another XDP program") && outcome.stderr.contains("--hook tc"),
-        "{}",
-        outcome.stderr
+        refused.contains("fewer receive queues") && refused.contains("ethtool -L") && refused.contains("--hook tc"),
+        "{refused}"
+    );
+    // `auto` would have taken TC there; the first agent is as it was.
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+#[test]
+fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
+    let ground = Ground::with_hook("xdp");
+    let refused = start_and_fail(&ground, "client");
+    assert!(
+        refused.contains("another XDP program") && refused.contains("--hook tc"),
+        "{refused}"
     );
     assert!(has_xdp(&ground));
     assert_eq!(ground.answers(), ["v1", "v1"]);
