@@ -263,7 +263,7 @@ fn called_back(ground: &Ground, line: &str, is_begun: impl Fn() -> bool) {
 fn a_rollback_ends_an_upgrade_that_drains() {
     let ground = Ground::new("auto");
     called_back(&ground, "upgrade web --to v2 --drain-timeout 60s", || {
-        split(&ground).get("v1").is_none()
+        !split(&ground).contains_key("v1")
     });
     // Back is back: there is nothing to go back to.
     ground.expect("rollback web", 1);
