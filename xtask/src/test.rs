@@ -31,6 +31,9 @@ const SABOTAGE_LIMIT: Duration = Duration::from_secs(8 * 60);
 /// The release build, the demos and the bench.
 const AFTER_SABOTAGE: Duration = Duration::from_secs(14 * 60);
 
+/// Path and hook of each demo in the tests.
+const DEMOS: [(&str, &str); 4] = [("bypass", "auto"), ("stack", "tc"), ("auto", "xdp"), ("auto", "auto")];
+
 /// Cutovers of each demo in the tests: enough to go there and back more than once.
 const CUTOVERS: u32 = 3;
 
@@ -68,11 +71,11 @@ pub fn every_check(fast: bool, budget: Duration) -> Result<()> {
             COMPILE_LIMIT,
             &build::binaries(&repo, Profile::Release),
         )?;
-        for path in ["bypass", "stack", "auto"] {
+        for (path, hook) in DEMOS {
             steps.program(
-                &format!("demo: {path}"),
+                &format!("demo: {path}, hook {hook}"),
                 SUITE_LIMIT,
-                &demo::step(&repo, path, CUTOVERS)?,
+                &demo::step(&repo, path, hook, CUTOVERS)?,
             )?;
         }
         steps.program("bench: bulk", SUITE_LIMIT, &bench::step(&repo)?)?;

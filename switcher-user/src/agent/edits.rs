@@ -253,7 +253,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     pub(super) async fn rollback(&mut self, alias: &AliasName, asked: Asked) -> Result<Reply, ApiError> {
-        self.refuse_busy([alias])?;
+        if let Some(at) = self.running.iter().position(|running| running.concerns(alias)) {
+            return self.recall(at, alias, asked).await;
+        }
         let mut next = (*self.desired).clone();
         next.rollback(alias)?;
         self.change_split(Action::Rollback, next, asked).await
@@ -285,7 +287,12 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         })))
     }
 
-    async fn change_split(&mut self, action: Action, next: Desired, asked: Asked) -> Result<Reply, ApiError> {
+    pub(super) async fn change_split(
+        &mut self,
+        action: Action,
+        next: Desired,
+        asked: Asked,
+    ) -> Result<Reply, ApiError> {
         let draft = Draft::new(action, asked, &self.desired, &next);
         if draft.is_empty() {
             return Ok(Reply::Receipt(Box::new(draft.nothing_to_do(self.epoch))));

@@ -20,6 +20,7 @@ mod listing;
 mod owner;
 mod pins;
 mod port;
+mod recall;
 mod receipts;
 mod run;
 mod running;

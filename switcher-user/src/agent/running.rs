@@ -94,7 +94,7 @@ impl Running {
         self.sets.iter().map(|set| set.id).collect()
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let new = self.since_step().filter(|(set, _)| set.is_new);
         let verdict = self.verdict();
         Snapshot {
@@ -358,6 +358,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             running.progress.send_replace(checking(what));
         }
         self.go_on(&mut running, &mut seen).await;
+        self.settle(running).await;
+    }
+
+    /// After each move of the machine: it has ended, or it is looked after on.
+    pub(super) async fn settle(&mut self, running: Running) {
         if let State::Done(End::Refused { why, timed_out }) = &running.rollout.state {
             let error = if *timed_out {
                 ApiError::new(
@@ -379,7 +384,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
     }
 
-    async fn go_on(&mut self, running: &mut Running, seen: &mut Snapshot) {
+    pub(super) async fn go_on(&mut self, running: &mut Running, seen: &mut Snapshot) {
         let order = running.order();
         let was = std::mem::discriminant(&running.rollout.state);
         loop {
@@ -467,7 +472,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// The receipt, then the record goes, then whoever watches is told.
-    async fn finish(&mut self, mut running: Running, end: End) {
+    pub(super) async fn finish(&mut self, mut running: Running, end: End) {
         if let (Some(left), false) = (running.left, matches!(end, End::Refused { .. })) {
             running.draft.drain = Some(running.drain_result(left));
         }

@@ -27,6 +27,9 @@ pub fn advance(order: &Order, state: State, seen: &Snapshot, now_ms: u64) -> (St
 }
 
 fn checking(order: &Order, seen: &Snapshot, now_ms: u64) -> (State, Option<Action>) {
+    if let Some(who) = &seen.recalled {
+        return (refused(who.clone(), false), None);
+    }
     match &seen.health {
         Health::Failing(why) => (refused(why.clone(), false), None),
         Health::Waiting(why) if now_ms >= order.deadline_ms => (refused(why.clone(), true), None),
@@ -78,6 +81,9 @@ fn observing(order: &Order, step: usize, since_ms: u64, seen: &Snapshot, now_ms:
 
 /// What stops a rollout at any moment.
 fn breach(seen: &Snapshot) -> Option<String> {
+    if let Some(who) = &seen.recalled {
+        return Some(who.clone());
+    }
     if let Health::Failing(why) = &seen.health {
         return Some(why.clone());
     }

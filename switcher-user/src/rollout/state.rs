@@ -112,6 +112,8 @@ pub struct Snapshot {
     pub left: Option<u64>,
     /// The figures or flows cannot be read.
     pub unreadable: Option<String>,
+    /// Somebody wants it to end and go back: who, as a sentence.
+    pub recalled: Option<String>,
 }
 
 /// What a rollout asks for.

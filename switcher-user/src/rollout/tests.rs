@@ -82,7 +82,11 @@ fn a_set_that_fails_its_check_is_refused_before_the_first_flip() {
 
 #[test]
 fn each_kind_of_breach_goes_back_at_the_look_that_shows_it() {
-    let breaches: [fn() -> Snapshot; 4] = [
+    let breaches: [fn() -> Snapshot; 5] = [
+        || Snapshot {
+            recalled: Some("x".to_owned()),
+            ..Snapshot::default()
+        },
         || Snapshot {
             breach: Some("x".to_owned()),
             ..Snapshot::default()
@@ -216,10 +220,10 @@ fn any_snapshot() -> impl Strategy<Value = (Snapshot, bool, u64)> {
         1 => word().prop_map(Check::Failed),
     ];
     let rarely = |one_in: u32| prop::option::weighted(1.0 / f64::from(one_in), word());
-    let facts = (health, check, 0..200_u64, rarely(12), rarely(8), rarely(20));
+    let facts = (health, check, 0..200_u64, rarely(12), rarely(8), rarely(20), rarely(25));
     let left = prop::option::of(0..3_u64);
     (facts, left, prop::bool::weighted(0.85), 0..20_000_u64).prop_map(|(facts, left, flip_works, later)| {
-        let (health, check, new_flows, breach, breach_at_end, unreadable) = facts;
+        let (health, check, new_flows, breach, breach_at_end, unreadable, recalled) = facts;
         let seen = Snapshot {
             health,
             check,
@@ -229,6 +233,7 @@ fn any_snapshot() -> impl Strategy<Value = (Snapshot, bool, u64)> {
             breach_at_end,
             left,
             unreadable,
+            recalled,
         };
         (seen, flip_works, later)
     })
@@ -264,6 +269,7 @@ fn holds(order: &Order, state: &State, seen: &Snapshot, now: u64, action: Option
         !matches!(seen.health, Health::Failing(_) | Health::Waiting(_)),
         "a split with no healthy set: {seen:?}"
     );
+    assert!(seen.recalled.is_none(), "it goes on although somebody called it back");
     match state {
         State::CheckingHealth => assert_eq!(*step, 0),
         State::Observing { step: before, since_ms } => {

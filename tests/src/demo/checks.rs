@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use super::Switch;
 use super::accounts::Accounts;
+use super::clients::{self, Row, new_after, pings_after};
+use super::conversations;
 use super::quiet::QuietTimes;
 use super::stage::{KEPT_ALIVE, SAMPLE, TRANSFER_BYTES};
 use crate::traffic::{KeptReport, LoadReport, Ping, SampleReport, TransferReport};
@@ -31,6 +33,9 @@ pub struct Check {
 pub(super) struct Findings<'a> {
     pub load: &'a LoadReport,
     pub pings: &'a [Ping],
+    pub rows: &'a [Row],
+    /// Flows of the alias that the kernel counted as opened.
+    pub flows_opened: u64,
     pub share: &'a SampleReport,
     pub quiet: &'a QuietTimes,
     pub switches: &'a [Switch],
@@ -40,7 +45,7 @@ pub(super) struct Findings<'a> {
 
 /// Judges everything; never stops at the first.
 pub(super) fn judge(findings: &Findings<'_>) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         sum(findings.load),
         nothing_lost(findings.load),
         no_resets(findings),
@@ -56,7 +61,82 @@ pub(super) fn judge(findings: &Findings<'_>) -> Vec<Check> {
         drained(findings.drained),
         quiet(findings.quiet),
         receipts(findings.switches),
-    ]
+    ];
+    checks.push(opened(findings));
+    checks.push(outside(findings));
+    checks.extend(findings.rows.iter().map(|one| row(one, findings.switches)));
+    checks
+}
+
+/// The kernel's count of flows is the clients' own count of what they opened.
+fn opened(findings: &Findings<'_>) -> Check {
+    let loads = findings.rows.iter().map(|row| &row.load).chain([findings.load]);
+    let transfers = [&findings.load.upload, &findings.load.download];
+    let begun = |load: &LoadReport| load.fresh_began_us.values().map(Vec::len).sum::<usize>() + load.kept_alive.len();
+    let tcp = loads.map(begun).sum::<usize>() as u64
+        + findings.share.connections
+        + transfers.into_iter().flatten().count() as u64;
+    let mut udp = conversations::of_packets(findings.pings, findings.switches);
+    for row in findings.rows {
+        let more = if row.local {
+            conversations::of_sockets(&row.load.pings)
+        } else {
+            conversations::of_packets(&row.load.pings, findings.switches)
+        };
+        udp = *udp.start() + more.start()..=*udp.end() + more.end();
+    }
+    let counted = findings.flows_opened.saturating_sub(tcp);
+    let detail = format!(
+        "the kernel counted {}; clients opened {tcp} connections and {} to {} UDP conversations",
+        findings.flows_opened,
+        udp.start(),
+        udp.end()
+    );
+    check(
+        "flows opened are what clients opened",
+        udp.contains(&counted) && tcp > 0,
+        detail,
+    )
+}
+
+/// The client outside as a row like the others.
+fn outside(findings: &Findings<'_>) -> Check {
+    of_client("a client outside", findings.load, findings.pings, findings.switches)
+}
+
+/// One of the other clients: nothing failed, nothing lost, its connections stay and its new ones follow.
+fn row(row: &Row, switches: &[Switch]) -> Check {
+    let mut check = of_client(row.name, &row.load, &row.load.pings, switches);
+    let stays = |kept: &&KeptReport| kept.ended.is_none() && kept.answers.len() == 1;
+    let kept = &row.load.kept_alive;
+    let stayed = kept.iter().filter(stays).count();
+    check.ok &= stayed == clients::KEPT_ALIVE && kept.len() == stayed;
+    check
+        .detail
+        .push_str(&format!("; {stayed} of {} kept-alive ones stayed", kept.len()));
+    check
+}
+
+fn of_client(name: &'static str, load: &LoadReport, pings: &[Ping], switches: &[Switch]) -> Check {
+    let lost = pings.iter().filter(|ping| ping.answer.is_none()).count();
+    let (tcp, tcp_old) = new_after(load, switches);
+    let (udp, udp_old) = pings_after(pings, switches);
+    let bad = load.failed + load.late + load.resets;
+    let sums = load.ok + bad == load.due && load.due > 0;
+    let ok = sums && bad == 0 && lost == 0 && tcp > 0 && udp > 0 && tcp_old + udp_old == 0;
+    let mut detail = format!(
+        "{} requests, failed {}, late {}; {} pings, lost {lost}; {} new after a switch, at the old set {}",
+        load.due,
+        load.failed,
+        load.late,
+        pings.len(),
+        tcp + udp,
+        tcp_old + udp_old
+    );
+    if let Some(sample) = load.failure_samples.first() {
+        detail.push_str(&format!("; {sample}"));
+    }
+    check(name, ok, detail)
 }
 
 fn check(name: &'static str, ok: bool, detail: String) -> Check {
@@ -104,7 +184,11 @@ fn no_resets(findings: &Findings<'_>) -> Check {
 fn logged_once(findings: &Findings<'_>) -> Check {
     let (load, share) = (findings.load, findings.share);
     let ids = (0..load.due).map(|number| format!("{}-{number}", load.run));
-    let ids = ids.chain((0..share.connections).map(|number| format!("{}-{number}", share.run)));
+    let rows = findings.rows.iter().map(|row| &row.load);
+    let of_rows = rows.flat_map(|load| (0..load.due).map(|number| format!("{}-{number}", load.run)));
+    let ids = ids
+        .chain(of_rows)
+        .chain((0..share.connections).map(|number| format!("{}-{number}", share.run)));
     let transfers = [&load.upload, &load.download];
     let ids = ids.chain(transfers.into_iter().flatten().map(|transfer| transfer.id.clone()));
     let (mut all, mut wrong, mut first) = (0_u64, 0_u64, None);

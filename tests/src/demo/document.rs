@@ -7,6 +7,14 @@ use super::quiet::QuietTimes;
 use super::{Check, Options, Switch};
 use crate::traffic::{LoadReport, SampleReport};
 
+/// What the agent chose.
+pub(super) struct Ways {
+    /// The paths that flows took.
+    pub paths: Vec<String>,
+    /// The hook of the client's interface.
+    pub hook: String,
+}
+
 /// The result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Document {
@@ -18,6 +26,10 @@ pub struct Document {
     pub path: String,
     /// The paths that flows took, as `status` says.
     pub paths_taken: Vec<String>,
+    /// The hook that was asked for.
+    pub hook: String,
+    /// The hook that met the client's packets, as `status` says.
+    pub hook_taken: String,
     /// What must hold, and whether it does.
     pub checks: Vec<Check>,
     /// The load.
@@ -36,21 +48,25 @@ impl Document {
     #[expect(clippy::too_many_arguments, reason = "the parts of one document, each used once")]
     pub(super) fn new(
         options: &Options,
-        paths_taken: Vec<String>,
+        ways: Ways,
         checks: Vec<Check>,
-        load: LoadReport,
+        mut load: LoadReport,
         share: SampleReport,
         quiet: QuietTimes,
         switches: Vec<Switch>,
         drained: Switch,
     ) -> Self {
         let ok = !checks.is_empty() && checks.iter().all(|check| check.ok);
-        let path = options.path.to_string();
+        let (path, hook) = (options.path.to_string(), options.hook.to_string());
+        // For the checks, and too long for a person.
+        load.fresh_began_us.clear();
         Self {
             schema: 1,
             ok,
             path,
-            paths_taken,
+            paths_taken: ways.paths,
+            hook,
+            hook_taken: ways.hook,
             checks,
             load,
             share,

@@ -1,12 +1,14 @@
 //! The demo: the main job on real traffic, and the checks that say whether anything was lost.
 //!
 //! The forum's three states and back, under load: all on v1, both at 50/50, all on v2, roll-back, v2 again, and then as
-//! many cutovers as asked for.
+//! many cutovers as asked for. Clients are outside, on the host itself and in containers behind it.
 
 mod accounts;
 mod chart;
 mod checks;
+mod clients;
 mod console;
+mod conversations;
 mod document;
 mod options;
 mod quiet;
@@ -20,7 +22,7 @@ use anyhow::Result;
 pub use checks::Check;
 pub use console::Console;
 pub use document::Document;
-pub use options::{Options, Path};
+pub use options::{Hook, Options, Path};
 pub use switch::Switch;
 
 /// Runs the demo. The document says whether anything was lost.

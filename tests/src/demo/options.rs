@@ -23,6 +23,27 @@ impl fmt::Display for Path {
     }
 }
 
+/// Where packets of clients are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hook {
+    /// The agent decides.
+    Auto,
+    /// Traffic control.
+    Tc,
+    /// Native XDP.
+    Xdp,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+        })
+    }
+}
+
 /// What can be chosen.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -32,6 +53,9 @@ pub struct Options {
     /// The way the packets take
     #[arg(long, value_enum, default_value_t = Path::Auto)]
     pub path: Path,
+    /// Where packets of clients are met
+    #[arg(long, value_enum, default_value_t = Hook::Auto)]
+    pub hook: Hook,
     /// After the three states and back, this many more whole cutovers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=500))]
     pub cutovers: u32,

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::accounts::{Accounts, Evidence};
+use super::clients::Client;
 use super::console::{Console, Tone};
-use super::document::Document;
+use super::document::{Document, Ways};
 use super::quiet;
-use super::stage::{Captures, KEPT_ALIVE, SAMPLE, Stage};
+use super::stage::{Captures, KEPT_ALIVE, LOAD_SECONDS_MAX, SAMPLE, Stage};
 use super::{Options, Switch, chart, checks, stack};
 use crate::interrupt;
 use crate::traffic::{Bucket, Generator, SampleReport};
@@ -37,7 +38,10 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         stack::V1.name,
         applied.took_ms
     ));
-    let paths = stage.check_path(options.path)?;
+    let ways = Ways {
+        paths: stage.check_path(options.path)?,
+        hook: stage.check_hook(options.hook)?,
+    };
     let quiet = quiet::measure(&stage.agent)?;
     console.line(format!(
         "{} upgrades back and forth with no flow to drain: median {:.1} ms, slowest {:.1} ms.",
@@ -51,6 +55,8 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         options.rate
     ));
     let pings = stage.pings()?;
+    let clients = stage.containers.start(&stage.lab, LOAD_SECONDS_MAX)?;
+    console.line("And some from the host itself, from a container in its cgroups, and from one in others.");
     let mut run = Run {
         stage,
         console,
@@ -64,13 +70,17 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
     run.console.line("The load ends; both transfers finish at full speed.");
     let pings = pings.stop()?;
     let report = run.load.stop()?;
+    let rows = clients.into_iter().map(Client::stop).collect::<Result<Vec<_>>>()?;
     let mut switches = run.switches;
+    let flows_opened = stage.flows_opened()?;
     let drained = drained(stage, console)?;
     let evidence = gather(stage, options, captures)?;
     let accounts = Accounts::new(evidence, &mut switches)?;
     let checks = checks::judge(&checks::Findings {
         load: &report,
         pings: &pings,
+        rows: &rows,
+        flows_opened,
         share: &share,
         quiet: &quiet,
         switches: &switches,
@@ -78,7 +88,7 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         accounts: &accounts,
     });
     show_receipt(stage, &switches, console)?;
-    let document = Document::new(options, paths, checks, report, share, quiet, switches, drained);
+    let document = Document::new(options, ways, checks, report, share, quiet, switches, drained);
     document.print_verdict(console);
     Ok(document)
 }

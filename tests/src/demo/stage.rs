@@ -1,9 +1,10 @@
 //! All that runs in the demo, in the order in which it has to end.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use super::clients::Containers;
 use super::console::Console;
-use super::{Options, Path};
+use super::{Hook, Options, Path};
 use crate::binaries;
 use crate::lab::{
     Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, LISTENER_V4, LISTENER_V6, Lab, Nginx, RST_FILTER, SYN_FILTER,
@@ -23,7 +24,7 @@ pub(super) const SAMPLE: u32 = 10_000;
 /// Both versions answer UDP on the port of their TCP, as a web server does for HTTP/3.
 const ECHO_PORT: u16 = 8080;
 /// The load ends by itself after this, should nobody stop it.
-const LOAD_SECONDS_MAX: u32 = 1800;
+pub(super) const LOAD_SECONDS_MAX: u32 = 1800;
 
 /// The lab and what runs in it. Fields are dropped in this order: the lab last.
 pub(super) struct Stage {
@@ -31,6 +32,7 @@ pub(super) struct Stage {
     pub v1: Nginx,
     pub v2: Nginx,
     _echoes: [Echo; 2],
+    pub containers: Containers,
     pub lab: Lab,
 }
 
@@ -55,9 +57,16 @@ impl Stage {
             Echo::start(lab.v1(), "v1", ECHO_PORT)?,
             Echo::start(lab.v2(), "v2", ECHO_PORT)?,
         ];
-        let agent = Agent::start(&lab)?;
+        let containers = Containers::new(&lab)?;
+        let hook = options.hook.to_string();
+        let mut arguments = vec!["--hook", &hook];
+        for interface in Containers::INTERFACES {
+            arguments.extend(["--interface", interface]);
+        }
+        let agent = Agent::start_with(&lab, &arguments)?;
         console.line(format!(
-            "Lab swt-{}: namespaces client, host, v1, v2; nginx as v1 and as v2; the agent on host, path {}.",
+            "Lab swt-{}: namespaces client, host, v1, v2 and two containers; nginx as v1 and as v2; \
+             the agent on host, path {}, hook {hook}.",
             lab.id(),
             options.path
         ));
@@ -66,6 +75,7 @@ impl Stage {
             v1,
             v2,
             _echoes: echoes,
+            containers,
             lab,
         })
     }
@@ -92,6 +102,7 @@ impl Stage {
             kept_alive: KEPT_ALIVE,
             upload: Some(transfer("/uploads/big", UPLOAD_SEED)),
             download: Some(transfer("/files/big", DOWNLOAD_SEED)),
+            pings: false,
         });
         Generator::load(&self.lab, &plan("load", work)?)
     }
@@ -136,10 +147,40 @@ impl Stage {
         Ok(())
     }
 
+    /// The hook that `status` names for the client's interface must be the one asked for.
+    pub fn check_hook(&self, hook: Hook) -> Result<String> {
+        let status = self.status()?;
+        let attached = status["attached"].as_array().into_iter().flatten();
+        let taken = attached
+            .filter(|one| one["interface"] == "client" && one["role"] == "edge")
+            .find_map(|one| one["hook"].as_str())
+            .map(str::to_owned);
+        let taken =
+            taken.with_context(|| format!("status --json names no hook of the client's interface: {status}"))?;
+        ensure!(
+            hook == Hook::Auto || taken == hook.to_string(),
+            "hook {hook} was asked for, status says {taken}"
+        );
+        Ok(taken)
+    }
+
+    fn status(&self) -> Result<serde_json::Value> {
+        let status = self.agent.cli(&["status", "--json"])?.expect_code(&[0])?;
+        Ok(serde_json::from_str(&status.stdout)?)
+    }
+
+    /// Flows opened by `web` in all, as the kernel counted them.
+    pub fn flows_opened(&self) -> Result<u64> {
+        let status = self.status()?;
+        let sets = status["aliases"].as_array().into_iter().flatten();
+        let sets = sets.filter(|alias| alias["alias"] == "web" || alias["name"] == "web");
+        let sets = sets.flat_map(|alias| alias["sets"].as_array().into_iter().flatten());
+        Ok(sets.filter_map(|set| set["counters"]["flows_opened"].as_u64()).sum())
+    }
+
     /// The kernel's own word for the way of each backend's flows must be the one asked for.
     pub fn check_path(&self, path: Path) -> Result<Vec<String>> {
-        let status = self.agent.cli(&["status", "--json"])?.expect_code(&[0])?;
-        let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
+        let status = self.status()?;
         let mut paths: Vec<String> = status["aliases"]
             .as_array()
             .into_iter()

@@ -75,6 +75,14 @@ route add default via {v4}.1
 route add default via {v6}::1
 ";
 
+/// A container's wire: its own veth to the host.
+const CONTAINER: &str = "\
+link add {role} type veth peer name eth0 netns {space}
+link set {role} up
+addr add {v4}.1/24 dev {role}
+addr add {v6}::1/64 dev {role} nodad
+";
+
 /// The four namespaces of a lab.
 pub(super) struct Four<'a> {
     pub client: &'a Namespace,
@@ -111,6 +119,24 @@ pub(super) fn build(dir: &Path, four: &Four<'_>) -> Result<()> {
         Some(v2),
         &BACKEND.replace("{v4}", "10.1.1").replace("{v6}", "fd00:1"),
     )
+}
+
+/// Makes one more namespace behind the host, as a container is: at `V4.2` and `V6::2`, by the host's device `role`.
+pub(super) fn add_container(
+    dir: &Path,
+    host: &Namespace,
+    space: &Namespace,
+    role: &str,
+    ends: [&str; 2],
+) -> Result<()> {
+    let fill = |text: &str| {
+        let text = text.replace("{v4}", ends[0]).replace("{v6}", ends[1]);
+        text.replace("{role}", role).replace("{space}", space.name())
+    };
+    batch(dir, None, &format!("netns add {}\n", space.name()))?;
+    sysctls(space, &[QUIET_V6])?;
+    batch(dir, Some(host), &fill(CONTAINER))?;
+    batch(dir, Some(space), &fill(BACKEND))
 }
 
 /// Runs the lines as one `ip -batch`, inside a namespace or in our own.

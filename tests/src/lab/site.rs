@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::network::{Four, build};
+use super::network::{Four, add_container, build};
 use super::teardown::{KEEP_MARK, sweep, tear_down};
 use super::{Cgroup, Namespace, teardown};
 use crate::interrupt;
@@ -28,6 +28,15 @@ pub struct Lab {
     v1: Namespace,
     v2: Namespace,
     cgroup: Cgroup,
+}
+
+/// A container that a lab can have; the host's device to it has its name in small letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// For processes in the lab's cgroup: local clients to the agent.
+    Inside,
+    /// For processes that are not in it: the agent sees their packets only.
+    Apart,
 }
 
 impl Lab {
@@ -120,6 +129,21 @@ impl Lab {
     #[must_use]
     pub fn v2(&self) -> &Namespace {
         &self.v2
+    }
+
+    /// Makes a namespace as a container has it, with a veth of its own to the host. It goes with the lab.
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn container(&self, container: Container) -> Result<Namespace> {
+        let (role, ends) = match container {
+            Container::Inside => ("inside", ["10.2.0", "fd00:2"]),
+            Container::Apart => ("apart", ["10.3.0", "fd00:3"]),
+        };
+        let space = Namespace::new(format!("{}{}-{role}", teardown::PREFIX, self.id), self.keep);
+        add_container(&self.dir, &self.host, &space, role, ends)
+            .with_context(|| format!("cannot make the container {role}"))?;
+        Ok(space)
     }
 
     /// The cgroup whose processes are local clients.

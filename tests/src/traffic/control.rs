@@ -46,7 +46,15 @@ impl Generator {
     /// # Errors
     /// If it cannot be started or a connection cannot be opened.
     pub fn load(lab: &Lab, plan: &Plan) -> Result<Self> {
-        Self::ready(Self::start(lab, lab.client().command(binaries::switcher_lab()?), plan)?)
+        Self::load_from(lab, lab.client(), plan)
+    }
+
+    /// Starts a load in this namespace.
+    ///
+    /// # Errors
+    /// If it cannot be started or a connection cannot be opened.
+    pub fn load_from(lab: &Lab, space: &Namespace, plan: &Plan) -> Result<Self> {
+        Self::ready(Self::start(lab, space.command(binaries::switcher_lab()?), plan)?)
     }
 
     /// Starts a load in another namespace than the client's: a container's.

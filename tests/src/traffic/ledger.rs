@@ -123,6 +123,13 @@ impl Ledger {
         }
     }
 
+    /// A fresh connection that was begun at `began_us` was answered by `version`.
+    pub fn fresh(&self, began_us: u64, version: &str) {
+        let mut inner = self.lock();
+        let begun = inner.report.fresh_began_us.entry(version.to_owned()).or_default();
+        begun.push(began_us);
+    }
+
     /// The bucket before the current one, which changes no more.
     pub fn last_whole_bucket(&self) -> Option<Bucket> {
         let mut inner = self.lock();

@@ -14,10 +14,13 @@ use super::kept::Kept;
 use super::ledger::{BUCKET_MS, Due, Ledger, On};
 use super::report::{Event, LoadReport};
 use super::transfer::{download, upload};
-use super::{Failure, LoadPlan, Plan, pattern};
+use super::{Failure, LoadPlan, Pings, Plan, pattern};
+use crate::clock;
 
 /// The longest time any request gets.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// The pause between two UDP pings of one kind to one target.
+const PING_PAUSE: Duration = Duration::from_millis(20);
 /// Requests on fresh connections that may be in flight.
 const FRESH_MAX: usize = 6000;
 
@@ -53,6 +56,7 @@ pub(super) async fn run(
         let (target, source, id) = transfer("download", 1);
         tokio::spawn(download(plan, target, source, id, stop.clone()))
     });
+    let pings = load.pings.then(|| Pings::here(&plan.targets, PING_PAUSE)).transpose()?;
     tell(&Event::Ready);
     let ticks = tokio::spawn(tick(Arc::clone(&ledger), tell));
     let mut fresh = JoinSet::new();
@@ -69,6 +73,9 @@ pub(super) async fn run(
     }
     if let Some(task) = download {
         report.download = Some(task.await.context("the download's task")?);
+    }
+    if let Some(pings) = pings {
+        report.pings = pings.stop()?;
     }
     ticks.abort();
     Ok(report)
@@ -121,10 +128,13 @@ async fn dispatch(
 }
 
 async fn one_fresh(target: SocketAddr, source: Option<IpAddr>, id: String, due: Due, ledger: Arc<Ledger>) {
-    let mut answered = None;
+    let (mut answered, began_us) = (None, clock::unix_us());
     let limit = due.at + REQUEST_LIMIT;
     let result = timeout_at(limit, ask_once(target, source, &id, &mut answered)).await;
     let result = result.unwrap_or(Err(Failure::TimedOut));
+    if let Ok(version) = &result {
+        ledger.fresh(began_us, version);
+    }
     ledger.end(due, On::Fresh, answered.unwrap_or_else(Instant::now), result);
 }
 

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::unix_us;
 use crate::lab::Namespace;
@@ -23,15 +24,24 @@ const PINGS_MAX: u64 = 1_000_000;
 const PORT_TRIES_MAX: u32 = 1_000;
 
 /// What became of one ping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
+    /// Whom it asked.
+    pub target: SocketAddr,
+    /// From which port.
+    pub port: u16,
     /// When it was sent, microseconds since 1970.
     pub sent_us: u64,
+    /// When its answer was there, or it was given up.
+    pub ended_us: u64,
     /// On a socket of its own, so a new conversation; else one of a long conversation.
     pub fresh: bool,
     /// Who answered; `None`: nobody, it is lost.
     pub answer: Option<String>,
 }
+
+/// What one thread of pings does.
+type Work = Box<dyn FnOnce() -> Result<Vec<Ping>> + Send>;
 
 /// Pings on their way: for each target one long conversation, and new ones all the time.
 #[derive(Debug)]
@@ -46,15 +56,28 @@ impl Pings {
     /// # Errors
     /// If the namespace is gone.
     pub fn start(space: &Namespace, targets: &[SocketAddr]) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        Self::spawn(targets, PAUSE, |work| space.spawn(work))
+    }
+
+    /// Starts them where this process is, with this pause between two pings of one thread.
+    pub(super) fn here(targets: &[SocketAddr], pause: Duration) -> Result<Self> {
+        Self::spawn(targets, pause, |work| Ok(std::thread::spawn(work)))
+    }
+
+    fn spawn(
+        targets: &[SocketAddr],
+        pause: Duration,
+        start: impl Fn(Work) -> Result<JoinHandle<Result<Vec<Ping>>>>,
+    ) -> Result<Self> {
         let mut pings = Self {
-            stop,
+            stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
         };
         for target in targets.iter().copied() {
             for fresh in [false, true] {
                 let stop = Arc::clone(&pings.stop);
-                pings.threads.push(space.spawn(move || run(target, fresh, &stop))?);
+                let work = move || run(target, fresh, pause, &stop);
+                pings.threads.push(start(Box::new(work))?);
             }
         }
         Ok(pings)
@@ -80,21 +103,33 @@ impl Drop for Pings {
     }
 }
 
-fn run(target: SocketAddr, fresh: bool, stop: &AtomicBool) -> Result<Vec<Ping>> {
-    let mut socket = open(target)?;
+fn run(target: SocketAddr, fresh: bool, pause: Duration, stop: &AtomicBool) -> Result<Vec<Ping>> {
+    // The long conversation's; opened when first needed, since a local client's flow begins with it.
+    let mut kept = None;
     let mut used = HashSet::new();
     let mut pings = Vec::new();
     for number in 0..PINGS_MAX {
         if stop.load(Relaxed) {
             break;
         }
-        if fresh {
-            socket = open_anew(target, &mut used)?;
-        }
         let sent_us = unix_us();
+        let socket = match kept.take() {
+            Some(socket) if !fresh => socket,
+            _ if fresh => open_anew(target, &mut used)?,
+            _ => open(target)?,
+        };
         let answer = ping(&socket, number)?;
-        pings.push(Ping { sent_us, fresh, answer });
-        std::thread::sleep(PAUSE);
+
+        pings.push(Ping {
+            target,
+            port: socket.local_addr()?.port(),
+            sent_us,
+            ended_us: unix_us(),
+            fresh,
+            answer,
+        });
+        kept = Some(socket);
+        std::thread::sleep(pause);
     }
     Ok(pings)
 }

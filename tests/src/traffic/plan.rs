@@ -68,6 +68,9 @@ pub struct LoadPlan {
     pub upload: Option<TransferPlan>,
     /// Transfers that begin before the first request.
     pub download: Option<TransferPlan>,
+    /// Beside the requests, UDP pings of each target, on long conversations and on new ones.
+    #[serde(default)]
+    pub pings: bool,
 }
 
 /// One long transfer.

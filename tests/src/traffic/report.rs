@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ping;
+
 /// A line of the generator's stdout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -67,6 +69,8 @@ pub struct LoadReport {
     pub failure_samples: Vec<String>,
     /// Answers by version.
     pub answers: BTreeMap<String, u64>,
+    /// By the version that answered, when each fresh connection was begun, microseconds since 1970.
+    pub fresh_began_us: BTreeMap<String, Vec<u64>>,
     /// Time from due to answered.
     pub latency: LatencyReport,
     /// Tenths of seconds, in order.
@@ -77,6 +81,8 @@ pub struct LoadReport {
     pub upload: Option<TransferReport>,
     /// The download, if one was planned.
     pub download: Option<TransferReport>,
+    /// The UDP pings, if planned.
+    pub pings: Vec<Ping>,
 }
 
 /// Quantiles of the time from due to answered.

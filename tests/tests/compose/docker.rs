@@ -364,6 +364,7 @@ fn plan(run: &str, target: &str, sources: Sources, kept_alive: usize) -> Plan {
             kept_alive,
             upload: None,
             download: None,
+            pings: false,
         }),
     }
 }

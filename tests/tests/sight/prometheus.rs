@@ -96,6 +96,7 @@ fn load(lab: &Lab) -> Generator {
             kept_alive: 0,
             upload: None,
             download: None,
+            pings: false,
         }),
     };
     Generator::load(lab, &plan).unwrap()

@@ -18,6 +18,7 @@ pub fn load(ground: &Ground, run: &str, rate_per_s: u32) -> Generator {
             kept_alive: 16,
             upload: None,
             download: None,
+            pings: false,
         }),
     };
     Generator::load(&ground.lab, &plan).unwrap()

@@ -54,6 +54,7 @@ fn load(ground: &Ground) -> Generator {
             kept_alive: KEPT_ALIVE,
             upload: None,
             download: None,
+            pings: false,
         }),
     };
     Generator::load(&ground.lab, &plan).unwrap()

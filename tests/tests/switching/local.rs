@@ -277,6 +277,7 @@ fn load(ground: &Ground, run: &str, space: &Namespace) -> Generator {
             kept_alive: 8,
             upload: None,
             download: None,
+            pings: false,
         }),
     };
     Generator::load_local(&ground.lab, space, &plan).unwrap()

@@ -238,3 +238,40 @@ fn a_drain_says_who_is_left_and_how_long_it_may_take() {
     }
     drop(eldest);
 }
+
+/// The running command is told, and the connections of both versions live on.
+fn called_back(ground: &Ground, line: &str, is_begun: impl Fn() -> bool) {
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    assert_eq!(kept.ask(), "v1");
+    let upgrade = job(&ground.agent, line);
+    wait_for("the upgrade", is_begun);
+    let receipt = ground.json("rollback web --json");
+    assert_eq!(
+        (&receipt["action"], &receipt["outcome"]),
+        (&"rollback".into(), &"done".into()),
+        "{receipt}"
+    );
+    assert_eq!(receipt["last_new_flows"][0]["before_flip_end"], true, "{receipt}");
+    assert_eq!(upgrade.join().unwrap(), 3);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    assert_eq!(kept.ask(), "v1");
+    let text = ground.expect("receipt ls", 0).stdout;
+    assert!(text.contains("`switcher rollback web` was run by uid 0"), "{text}");
+}
+
+#[test]
+fn a_rollback_ends_an_upgrade_that_drains() {
+    let ground = Ground::new("auto");
+    called_back(&ground, "upgrade web --to v2 --drain-timeout 60s", || {
+        !split(&ground).contains_key("v1")
+    });
+    // Back is back: there is nothing to go back to.
+    ground.expect("rollback web", 1);
+}
+
+#[test]
+fn a_rollback_ends_an_upgrade_in_its_steps() {
+    let ground = Ground::new("auto");
+    let line = "upgrade web --to v2 --steps 50,100 --interval 60s";
+    called_back(&ground, line, || split(&ground).get("v2") == Some(&50));
+}

@@ -101,6 +101,7 @@ fn load(ground: &Ground, rate_per_s: u32) -> Generator {
             kept_alive: 4,
             upload: None,
             download: None,
+            pings: false,
         }),
     };
     Generator::load(&ground.lab, &plan).unwrap()

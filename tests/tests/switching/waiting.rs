@@ -17,6 +17,7 @@ fn load(lab: &Lab, seconds: u32) -> Generator {
         kept_alive: 0,
         upload: None,
         download: None,
+        pings: false,
     };
     let plan = Plan {
         run: "waiting".to_owned(),

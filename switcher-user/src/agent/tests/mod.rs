@@ -5,6 +5,7 @@ mod changes;
 pub(super) mod fakes;
 mod health;
 mod lifecycle;
+mod recall;
 mod rollouts;
 mod upgrades;
 

@@ -193,7 +193,6 @@ async fn the_identical_command_attaches_and_a_different_one_is_refused() {
         &["upgrade of web to v2"],
     );
     refused(agent.split("web", &[("v1", 1)]).await, ErrorCode::Busy, &[]);
-    refused(agent.rollback("web").await, ErrorCode::Busy, &[]);
     refused(agent.put_set("web", "v1", &["10.1.0.3"]).await, ErrorCode::Busy, &[]);
     refused(agent.ask(Command::AliasRm(alias("web"))).await, ErrorCode::Busy, &[]);
     refused(agent.ask(Command::Detach).await, ErrorCode::Busy, &[]);

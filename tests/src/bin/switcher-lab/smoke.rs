@@ -103,6 +103,7 @@ fn plain(lab: &Lab, v1: &mut Nginx, arguments: &Arguments) -> Result<()> {
             kept_alive: 64,
             upload: transfer("/uploads/big", 1),
             download: transfer("/files/big", 2),
+            pings: false,
         }),
     };
     let mut load = Generator::load(lab, &plan)?;
