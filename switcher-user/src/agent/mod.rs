@@ -20,6 +20,7 @@ mod owner;
 mod pins;
 mod port;
 mod receipts;
+mod reset;
 mod run;
 mod running;
 mod start;

@@ -11,6 +11,7 @@ mod host_process;
 mod keeping;
 mod local;
 mod mtu;
+mod reset;
 mod rollout;
 mod rules;
 mod shadow;
