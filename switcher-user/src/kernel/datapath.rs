@@ -73,6 +73,10 @@ pub struct Datapath {
     mode: HookMode,
     hooks: Hooks,
     local: LocalClients,
+    /// Local clients' packets are asked about.
+    waits: bool,
+    /// Where local clients' sockets are ended.
+    sockets: ending::Sockets,
     records: Mapped<FlowRecord>,
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
@@ -116,6 +120,8 @@ impl Datapath {
             mode: config.hooks,
             hooks: Hooks::default(),
             local: LocalClients::NotServed("not asked for".to_owned()),
+            waits: false,
+            sockets: ending::Sockets::default(),
             records,
             traffic,
             liveness,
@@ -245,15 +251,30 @@ impl Datapath {
     pub fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
         let doing = || format!("installing the image of epoch {}", plan.epoch);
         let new = image_map::create(&image::compile(plan)?)?;
+        let waits = plan
+            .aliases
+            .iter()
+            .any(|alias| alias.hold_until_ns != 0 || alias.shield);
+        if waits && !self.waits {
+            // Before the image says so: no SYN of a local client slips through.
+            cgroup::begin_waiting(&mut self.ebpf, &self.local, &self.root)?;
+            self.waits = true;
+        }
         let outer = self.ebpf.map_mut("IMAGE").ok_or_else(|| missing("IMAGE"))?;
         let mut outer: ArrayOfMaps<&mut MapData, MapData> = outer.try_into().map_err(step(doing(), SEE_REASON))?;
         let before_ns = clock::monotonic_ns();
         // Invariant I3: for a map of maps the kernel returns from this only after a grace period.
         outer.set(0, &new, 0).map_err(step(doing(), SEE_REASON))?;
+        let after_ns = clock::monotonic_ns();
+        if !waits {
+            // What an earlier agent attached, too.
+            cgroup::end_waiting(&self.root);
+            self.waits = false;
+        }
         Ok(Flip {
             epoch: plan.epoch,
             before_ns,
-            after_ns: clock::monotonic_ns(),
+            after_ns,
         })
     }
 
@@ -352,6 +373,7 @@ impl Datapath {
         let tools = ending::Tools {
             ebpf: &mut self.ebpf,
             root: &self.root,
+            sockets: &mut self.sockets,
             records: self.records.elements(),
             traffic: self.traffic.elements(),
         };

@@ -7,6 +7,7 @@
 mod course;
 mod frame;
 mod inject;
+mod sockets;
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +20,8 @@ use switcher_ebpf::parse::PROTOCOL_TCP;
 use self::course::{Course, Numbers, Step};
 use self::frame::{Flags, Segment};
 use self::inject::{Injector, Sent, Way};
+use self::sockets::Destroyed;
+pub(super) use self::sockets::Sockets;
 use super::KernelError;
 use super::xdp;
 
@@ -61,6 +64,7 @@ impl Ending {
 pub(super) struct Tools<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) root: &'a Path,
+    pub(super) sockets: &'a mut Sockets,
     pub(super) records: &'a [FlowRecord],
     pub(super) traffic: &'a [FlowTraffic],
 }
@@ -76,14 +80,45 @@ pub(super) fn go_on(tools: Tools<'_>, endings: &mut [Ending]) -> Result<Vec<Opti
             all.push(Some(Ended::Gone));
             continue;
         };
-        let Some(flow) = Flow::read(record, ending.place, tools.root) else {
+        let Some(id) = identity(record, ending.place) else {
             all.push(Some(ending.course.lost_sight()));
             continue;
         };
+        if id.path == PATH_LOCAL {
+            all.push(Some(end_socket(tools.sockets, record, ending.place, &id)));
+            continue;
+        }
+        let flow = Flow::read(record, id, tools.root);
         let numbers = numbers(record, traffic);
         all.push(flow.step(&mut injector, &mut ending.course, &numbers, now)?);
     }
     Ok(all)
+}
+
+/// Who talks to whom; `None`: the record has another flow by now, or one that ends otherwise.
+fn identity(record: &FlowRecord, place: FlowPlace) -> Option<FlowIdentity> {
+    let word = StateWord(record.word.load(Relaxed));
+    let id = record.identity.load();
+    let is_same = word.is_readable() && word.generation() == place.generation;
+    (is_same && id.protocol == PROTOCOL_TCP).then_some(id)
+}
+
+/// A local client's flow has one end here, and its TCP tells the other.
+fn end_socket(sockets: &mut Sockets, record: &FlowRecord, place: FlowPlace, id: &FlowIdentity) -> Ended {
+    let side = &record.client;
+    let cookie = u64::from(side.acked.load(Relaxed)) << 32 | u64::from(side.next.load(Relaxed));
+    match sockets.destroy(id, cookie) {
+        Destroyed::Yes => Ended::Cut { answered: true },
+        Destroyed::NotFound if identity(record, place).is_none() => Ended::Gone,
+        Destroyed::NotFound => {
+            tracing::warn!("a local client's socket was not found, and not reset");
+            Ended::Unsure
+        }
+        Destroyed::Refused(error) => {
+            tracing::warn!("a local client's socket could not be reset: {error}");
+            Ended::Unsure
+        }
+    }
 }
 
 fn numbers(record: &FlowRecord, traffic: &FlowTraffic) -> Numbers {
@@ -109,21 +144,14 @@ struct Flow {
 }
 
 impl Flow {
-    /// `None`: the record has another flow by now, or one that ends otherwise.
-    fn read(record: &FlowRecord, place: FlowPlace, root: &Path) -> Option<Self> {
-        let word = StateWord(record.word.load(Relaxed));
-        let id = record.identity.load();
-        let is_same = word.is_readable() && word.generation() == place.generation;
-        if !is_same || id.protocol != PROTOCOL_TCP || id.path == PATH_LOCAL {
-            return None;
-        }
+    fn read(record: &FlowRecord, id: FlowIdentity, root: &Path) -> Self {
         let client_ifindex = record.client.ifindex.load(Relaxed);
-        Some(Self {
+        Self {
             id,
             client_ifindex,
             by_xdp: xdp::is_on(root, client_ifindex),
             backend_sent_data: record.backend.flags.load(Relaxed) & FlowSide::DATA != 0,
-        })
+        }
     }
 
     fn step(
