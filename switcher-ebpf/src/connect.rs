@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::abi::{
     Address, CONVERSATIONS_MAX, CONVERSING_TIMEOUT_TICKS, CURSOR_LOCAL, ESTABLISHED_SLOTS, FlowIdentity, FlowKey,
     FlowRecord, FlowSide, IndexValue, LOCAL_PROBES_MAX, LOCAL_SLOTS, PATH_LOCAL, PENDING_SLOTS, PENDING_TIMEOUT_TICKS,
-    SetCounters, State, StateWord, Word64, ticks,
+    SetCounters, State, StateWord, Word64, micros, ticks,
 };
 use crate::choose::{self, Choice};
 use crate::flow::{self, Found, idle_ticks};
@@ -211,7 +211,16 @@ pub fn established<T: Tables>(tables: &T, cookie: u64) {
         && let Some(counters) = tables.counters(found.identity.set_id)
     {
         tables.add_shared(&counters.flows_established, 1);
+        if found.record.client.flags.load(Relaxed) & FlowSide::WAITED != 0 {
+            tables.add_shared(&counters.flows_waited, 1);
+        }
     }
+}
+
+/// The flow of a socket that is in its handshake.
+#[inline(always)]
+pub(crate) fn pending<T: Tables>(tables: &T, cookie: u64) -> Option<Found<'_>> {
+    find(tables, cookie, CONNECTED).filter(|found| found.word.is(State::Pending))
 }
 
 /// TCP has ended: what it did not deliver, it never will.
@@ -409,6 +418,11 @@ fn identity_of(protocol: u8, choice: &Choice<'_>, to: &Endpoint) -> FlowIdentity
         } else {
             0
         },
+        shield_seconds: if protocol == PROTOCOL_TCP {
+            choice.shield_seconds
+        } else {
+            0
+        },
         ..FlowIdentity::default()
     }
 }
@@ -457,6 +471,7 @@ fn insert<T: Tables>(
         identity.flags = 0;
     }
     begin(tables, slot, record, &identity, now_ns);
+    record.since_us.store(micros(now_ns), Relaxed);
     let side = &record.client;
     side.next.store(socket.cookie as u32, Relaxed);
     side.acked.store((socket.cookie >> 32) as u32, Relaxed);

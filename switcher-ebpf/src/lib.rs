@@ -30,3 +30,4 @@ pub mod socket;
 pub mod sum;
 pub mod tables;
 pub mod track;
+pub mod waiting;

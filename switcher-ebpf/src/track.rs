@@ -115,6 +115,10 @@ pub fn from_client(record: &FlowRecord, transport: &Transport, state: State, clo
         next = end;
     }
     client.next.store(next, Relaxed);
+    // For whoever has to know what the client has received. Nothing here believes it.
+    if !has(client, FlowSide::FIN_EARLY) {
+        client.acked.store(tcp.acknowledged, Relaxed);
+    }
     if tcp.is_fin() {
         client_fin(record, end, in_order);
     }

@@ -150,7 +150,8 @@ impl SharedIdentity {
 pub struct FlowSide {
     /// The sequence number that follows what this side has sent in order.
     pub next: Word32,
-    /// The backend's: the last acknowledgement number it sent. The client's: the end of a FIN that came before its data.
+    /// The backend's: the last acknowledgement number it sent. The client's: the same, as claimed; from a FIN that came
+    /// before its data on, the end of that.
     pub acked: Word32,
     /// [`FlowSide::SYN`] and the others.
     pub flags: Word32,

@@ -71,6 +71,15 @@ pub const CURSOR_ESTABLISHED: u32 = 1;
 /// Next slot that a connect() looks at.
 pub const CURSOR_LOCAL: u32 = 2;
 
+/// To the program that sends the agent's own packets: this one comes in by the interface.
+pub const INJECT_RECEIVED: u32 = 1;
+/// This one leaves by it.
+pub const INJECT_SENT: u32 = 2;
+/// Its answer: the next hop's link-layer address is not known.
+pub const INJECT_NO_NEIGHBOUR: i32 = 1;
+/// Its answer: the interface did not take the packet.
+pub const INJECT_FAILED: i32 = 2;
+
 /// Nanoseconds of CLOCK_MONOTONIC to ticks: about 1.05 ms each, in 32 bits that wrap after 52 days.
 #[must_use]
 #[inline(always)]

@@ -85,7 +85,8 @@ pub(super) async fn watch_sets<K: Kernel>(
         }
         let pause = match what {
             Watching::Figures => POLL_FIGURES.saturating_sub(began.elapsed()),
-            Watching::Flows => poll,
+            // Where the table is large, others get at it half of the time.
+            Watching::Flows => poll.max(began.elapsed()),
         };
         // A change of what is looked at is not waited for.
         match tokio::time::timeout(pause, watching.changed()).await {

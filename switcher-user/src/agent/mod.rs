@@ -22,6 +22,7 @@ mod pins;
 mod port;
 mod recall;
 mod receipts;
+mod reset;
 mod run;
 mod running;
 mod start;

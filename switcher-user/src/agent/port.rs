@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::image::ImagePlan;
 use crate::kernel::{
-    Attached, Datapath, Device, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role, SetCounters,
+    Attached, Datapath, Device, Ended, Ending, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role,
+    SetCounters,
 };
 use crate::model::Listener;
 use crate::net::{Added, BridgePort, HostAddress, Interface, NetError, Observed, Observer, Standing, Way};
@@ -29,6 +30,7 @@ pub trait Kernel: Send + Sized + 'static {
     fn clear_set_counters(&self, set_id: u32) -> Result<(), KernelError>;
     fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError>;
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError>;
+    fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError>;
     fn now_ns(&self) -> u64;
     fn flow_capacity(&self) -> u64;
     fn detach(self) -> Result<Vec<String>, KernelError>;
@@ -76,6 +78,9 @@ impl Kernel for PinnedDatapath {
     }
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
         self.datapath.for_each_flow(visit)
+    }
+    fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError> {
+        self.datapath.go_on_ending(endings)
     }
     fn now_ns(&self) -> u64 {
         Datapath::now_ns()

@@ -269,14 +269,20 @@ impl Draft {
         match outcome {
             Outcome::NothingToDo => "nothing to do: it is so already".to_owned(),
             Outcome::Done if self.action == Action::Upgrade && changes.is_empty() => {
-                "nothing to do: it was switched before; the old set has no flow left and may be stopped".to_owned()
+                format!(
+                    "nothing to do: it was switched before; the old set has no flow left and may be stopped{}",
+                    reset_text(&drain)
+                )
             }
             Outcome::Done if self.action == Action::Upgrade => {
-                format!("{changes}: the old set has no flow left and may be stopped")
+                format!(
+                    "{changes}: the old set has no flow left and may be stopped{}",
+                    reset_text(&drain)
+                )
             }
             Outcome::Done => changes,
             Outcome::FlowsLeft => format!(
-                "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established; the eldest is {} old)",
+                "{}: {} flow(s) are left at the old set after {} ms ({} pending, {} established; the eldest is {} old){}",
                 if changes.is_empty() {
                     "it was switched before"
                 } else {
@@ -287,6 +293,7 @@ impl Draft {
                 drain.pending_left,
                 drain.established_left,
                 seconds(drain.eldest_left_ms.unwrap_or_default()),
+                reset_text(&drain),
             ),
             Outcome::RolledBack => {
                 let why = self.why.as_deref().unwrap_or("the time was up");
@@ -300,6 +307,23 @@ impl Draft {
 /// `1.2 s` of 1234.
 fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
+}
+
+/// What was done to the flows that the drain left.
+fn reset_text(drain: &DrainResult) -> String {
+    let mut text = String::new();
+    if drain.reset > 0 {
+        text += &format!("; {} flow(s) were reset when the drain's time was up", drain.reset);
+    }
+    if drain.reset_unanswered > 0 {
+        let silent = drain.reset_unanswered;
+        text += &format!(" ({silent} of them with an end that was silent)");
+    }
+    if drain.reset_failed > 0 {
+        let failed = drain.reset_failed;
+        text += &format!("; {failed} could not be reset for certain, and count as left");
+    }
+    text
 }
 
 fn change_text(change: &AliasChange) -> String {

@@ -11,11 +11,12 @@ use super::drain::{Left, Sight, Watch, Watching, watch_sets};
 use super::flows::figures;
 use super::leftovers::{Sought, leftovers};
 use super::owner::Owner;
-use super::port::{Host, Kernel};
+use super::port::{Host, Kernel, Shared};
 use super::receipts::Draft;
+use super::reset::{ResetTask, Tally};
 use super::upgrade::{refused, unix_ms};
 use crate::api::{ApiError, ErrorCode, Progress, SCHEMA, SetProgress};
-use crate::model::{AliasName, Confirm, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
+use crate::model::{AliasName, Confirm, DrainAction, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
 use crate::plan::{Desired, Rollout};
 use crate::rollout::{Action, Check, End, Health, Order, Pace, Snapshot, State, Verdict, Window, advance, judge};
 
@@ -44,6 +45,7 @@ pub(super) struct Running {
     /// When which set had established how many flows in this step: the last two seconds.
     established: VecDeque<(u64, Vec<u64>)>,
     check: Option<CheckTask>,
+    resets: Option<ResetTask>,
     left: Option<Left>,
     /// Flows when the drain was first looked at.
     at_first: Option<u64>,
@@ -81,6 +83,7 @@ impl Running {
             min_flows: request.rollout.min_flows,
             checked: request.rollout.check.is_some(),
             drain_timeout_ms: request.drain_timeout_ms,
+            resets: request.rollout.drain_action == DrainAction::Reset,
             deadline_ms: self.rollout.timeout_ms,
             only_drains: self.rollout.only_drains(),
         }
@@ -97,12 +100,20 @@ impl Running {
     pub(super) fn snapshot(&self) -> Snapshot {
         let new = self.since_step().filter(|(set, _)| set.is_new);
         let verdict = self.verdict();
+        let (tally, unreadable) = match self.resets.as_ref().map(ResetTask::seen) {
+            Some(Err(why)) => (Tally::default(), Some(why)),
+            Some(Ok(tally)) => (tally, None),
+            None => (Tally::default(), None),
+        };
         Snapshot {
             check: self.check.as_ref().map_or(Check::Waiting, CheckTask::seen),
             breach: verdict.now,
             breach_at_end: verdict.at_end,
             new_flows: new.map(|(_, figures)| figures.flows_opened).sum(),
             left: self.left.map(|left| left.counts.live()),
+            resetting: tally.running,
+            reset_failed: tally.failed,
+            unreadable,
             ..Snapshot::default()
         }
     }
@@ -244,6 +255,11 @@ impl Running {
                 (since_ms + order.drain_timeout_ms).saturating_sub(now),
             ),
             State::CheckingHealth => checking("the new set is asked by its health check"),
+            State::Resetting { since_ms, time_ms } => {
+                let left = self.left.unwrap_or_default();
+                let ends_ms = since_ms + time_ms;
+                draining(epoch, left, self.pace.estimate_ms(), ends_ms.saturating_sub(now))
+            }
             _ => return,
         };
         self.progress.send_replace(progress);
@@ -284,6 +300,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             past: Vec::new(),
             established: VecDeque::new(),
             check: None,
+            resets: None,
             sets,
             left: None,
             at_first: None,
@@ -295,7 +312,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// Looks at the kernel for it from now on.
-    pub(super) fn run_on(&mut self, running: Running) {
+    pub(super) fn run_on(&mut self, mut running: Running) {
         let watch = Watch {
             upgrade: running.id,
             figures_of: running.ids(),
@@ -307,6 +324,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 .collect(),
         };
         running.watch_what_matters();
+        running.reset_what_is_left(&self.kernel);
         running.report(self.epoch);
         let (kernel, sights) = (self.kernel.clone(), self.sights.0.clone());
         tokio::spawn(watch_sets(kernel, watch, running.watching.subscribe(), sights));
@@ -377,6 +395,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             self.finish(running, end).await;
         } else {
             running.watch_what_matters();
+            running.reset_what_is_left(&self.kernel);
             if running.rollout.state != State::CheckingHealth {
                 running.report(self.epoch);
             }
@@ -528,11 +547,21 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 impl Running {
     fn watch_what_matters(&self) {
         let what = match self.rollout.state {
-            State::Draining { .. } => Watching::Flows,
+            State::Draining { .. } | State::Resetting { .. } => Watching::Flows,
             _ => Watching::Figures,
         };
         self.watching
             .send_if_modified(|watching| std::mem::replace(watching, what) != what);
+    }
+
+    /// The drain's time is up.
+    fn reset_what_is_left<K: Kernel>(&mut self, kernel: &Shared<K>) {
+        if !matches!(self.rollout.state, State::Resetting { .. }) {
+            self.resets = None;
+        } else if self.resets.is_none() {
+            let old = self.sets.iter().filter(|set| !set.is_new);
+            self.resets = Some(ResetTask::begin(kernel.clone(), old.map(|set| set.id).collect()));
+        }
     }
 
     fn sought(&self) -> Sought {
@@ -546,6 +575,8 @@ impl Running {
     }
 
     fn drain_result(&self, left: Left) -> DrainResult {
+        let tally = self.resets.as_ref().and_then(|resets| resets.seen().ok());
+        let tally = tally.unwrap_or_default();
         DrainResult {
             timeout_ms: self.rollout.request.drain_timeout_ms,
             waited_ms: self
@@ -555,6 +586,9 @@ impl Running {
             pending_left: left.counts.pending,
             established_left: left.counts.established,
             eldest_left_ms: left.eldest.map(millis),
+            reset: tally.reset,
+            reset_unanswered: tally.unanswered,
+            reset_failed: tally.failed,
         }
     }
 }
@@ -586,7 +620,11 @@ fn resume_at(state: &mut State, now_ms: u64) {
     match state {
         State::Observing { since_ms, .. } => *since_ms = now_ms,
         State::RollingBack { again_ms, asked, .. } => (*again_ms, *asked) = (now_ms, false),
-        State::CheckingHealth | State::Flipping { .. } | State::Draining { .. } | State::Done(_) => {}
+        State::CheckingHealth
+        | State::Flipping { .. }
+        | State::Draining { .. }
+        | State::Resetting { .. }
+        | State::Done(_) => {}
     }
 }
 

@@ -12,7 +12,7 @@ use super::page::finish;
 use super::printer::Printer;
 use super::wait::{WaitArgs, duration, millis};
 use crate::api::{ApiError, ErrorCode, ForecastDocument, Progress, SetProgress, UpgradeRequest};
-use crate::model::{AliasName, Confirm, Limit, RolloutOptions, SetName, StepBy, Steps};
+use crate::model::{AliasName, Confirm, DrainAction, Limit, RolloutOptions, SetName, StepBy, Steps};
 
 /// A log gets a line this often.
 const LOG_EVERY: Duration = Duration::from_secs(2);
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// How long flows of the old set may take to end; 0s looks once.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// What becomes of flows that are left then: keep leaves them and exits with 4, reset ends them, the longest idle first.
+    #[arg(long, value_name = "WHAT", value_parser = drain_action, default_value = "keep")]
+    drain_action: DrainAction,
     /// Percent of the old set's share that the new one has after each step, as 5,25,50,100 [default: all at once].
     #[arg(long, value_name = "PERCENT,...")]
     steps: Option<Steps>,
@@ -79,6 +82,7 @@ impl Args {
             fail_on: self.fail_on.clone(),
             check: self.check.clone(),
             confirm: self.confirm,
+            drain_action: self.drain_action,
         }
     }
 }
@@ -88,6 +92,13 @@ fn step_by(text: &str) -> Result<StepBy, String> {
         .into_iter()
         .find(|by| by.text() == text)
         .ok_or_else(|| format!("'{text}' is not known; use client or flow"))
+}
+
+fn drain_action(text: &str) -> Result<DrainAction, String> {
+    [DrainAction::Keep, DrainAction::Reset]
+        .into_iter()
+        .find(|action| action.text() == text)
+        .ok_or_else(|| format!("'{text}' is not known; use keep or reset"))
 }
 
 fn confirm(text: &str) -> Result<Confirm, String> {

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapInfo};
 use aya::programs::{
-    CgroupSock, CgroupSockAddr, CgroupSockAttachType, Program, ProgramError, ProgramInfo, SchedClassifier, SockOps, Xdp,
+    CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockAttachType, Program, ProgramError, ProgramInfo, SchedClassifier,
+    SockOps, Xdp,
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_prog_type;
@@ -248,6 +249,10 @@ fn adopt(program: &mut Program, name: &str, pin: &Path) -> Result<(), ProgramErr
         Program::Xdp(_) => Program::Xdp(Xdp::from_pin(pin, XdpAttachType::Interface)?),
         Program::SockOps(_) => Program::SockOps(SockOps::from_pin(pin)?),
         Program::CgroupSock(_) => Program::CgroupSock(CgroupSock::from_pin(pin, CgroupSockAttachType::SockRelease)?),
+        Program::CgroupSkb(_) => {
+            let kind = cgroup::packet_attach_type(name).ok_or(ProgramError::UnexpectedProgramType)?;
+            Program::CgroupSkb(CgroupSkb::from_pin(pin, kind)?)
+        }
         Program::CgroupSockAddr(_) => {
             let kind = cgroup::attach_type(name).ok_or(ProgramError::UnexpectedProgramType)?;
             Program::CgroupSockAddr(CgroupSockAddr::from_pin(pin, kind)?)
@@ -262,6 +267,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::SchedClassifier(program) => program.load(),
         Program::Xdp(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError};
-use aya::programs::{CgroupAttachMode, CgroupSockAddrAttachType, Program, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, CgroupSockAddrAttachType, Program, ProgramError};
 
 use super::adopt;
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
@@ -28,13 +28,16 @@ const PROGRAMS: [&str; 10] = [
     "switcher_connect6",
 ];
 
+/// Attached only while an alias is held or shielded: they are asked at every packet of the cgroup's sockets.
+const WAITING: [&str; 2] = ["switcher_leaves", "switcher_arrives"];
+
 /// `BPF_LINK_TYPE_CGROUP`.
 const LINK_TYPE_CGROUP: u32 = 3;
 
 /// The plan of a link on a cgroup, by its pin's name, which is its program's; `None`: it is none of these.
 pub(super) fn plan_of_pin(name: &str) -> Option<LinkPlan> {
     Some(LinkPlan {
-        program: PROGRAMS.into_iter().find(|program| *program == name)?,
+        program: PROGRAMS.into_iter().chain(WAITING).find(|program| *program == name)?,
         kind: LINK_TYPE_CGROUP,
         place: LinkPlace::Cgroup,
     })
@@ -54,6 +57,15 @@ pub(super) fn attach_type(program: &str) -> Option<CgroupSockAddrAttachType> {
         "switcher_connect6" => Kind::Connect6,
         _ => return None,
     })
+}
+
+/// The same of a program of packets.
+pub(super) fn packet_attach_type(program: &str) -> Option<CgroupSkbAttachType> {
+    match program {
+        "switcher_leaves" => Some(CgroupSkbAttachType::Egress),
+        "switcher_arrives" => Some(CgroupSkbAttachType::Ingress),
+        _ => None,
+    }
 }
 
 /// Whose processes are local clients.
@@ -89,26 +101,48 @@ pub(super) fn serve(ebpf: &mut Ebpf, choice: &CgroupChoice, root: &Path) -> Loca
         Ok(cgroup) => LocalClients::Served(cgroup),
         Err(why) => {
             // Half of the programs would be worse than none.
-            PROGRAMS.iter().for_each(|name| take_off(&links.join(name)));
+            PROGRAMS
+                .iter()
+                .chain(&WAITING)
+                .for_each(|name| take_off(&links.join(name)));
             LocalClients::NotServed(why)
         }
     }
 }
 
 fn attach(ebpf: &mut Ebpf, cgroup: &Path, root: &Path) -> Result<(), String> {
-    let open = |error: io::Error| format!("{} cannot be opened as a cgroup: {error}", cgroup.display());
-    let folder = File::open(cgroup).map_err(open)?;
+    attach_all(ebpf, &PROGRAMS, cgroup, root).map_err(|error| sentence(&error))
+}
+
+fn attach_all(ebpf: &mut Ebpf, names: &[&str], cgroup: &Path, root: &Path) -> Result<(), KernelError> {
+    let opening = || format!("opening {} as a cgroup", cgroup.display());
+    let folder = File::open(cgroup).map_err(step(opening(), SEE_REASON))?;
     // A folder's inode number is its cgroup's own number.
-    let number = folder.metadata().map_err(open)?.ino();
-    for name in PROGRAMS {
+    let number = folder.metadata().map_err(step(opening(), SEE_REASON))?.ino();
+    for name in names {
         let place = Place {
             folder: &folder,
             number,
             pin: root.join("links").join(name),
         };
-        attach_one(ebpf, name, &place, root).map_err(|error| sentence(&error))?;
+        attach_one(ebpf, name, &place, root)?;
     }
     Ok(())
+}
+
+/// Before an alias is held or shielded: its local clients' packets are asked about from here on. With nobody to serve,
+/// nothing.
+pub(super) fn begin_waiting(ebpf: &mut Ebpf, local: &LocalClients, root: &Path) -> Result<(), KernelError> {
+    match local {
+        LocalClients::Served(cgroup) => attach_all(ebpf, &WAITING, cgroup, root),
+        LocalClients::NotServed(_) => Ok(()),
+    }
+}
+
+/// No alias is held or shielded any more.
+pub(super) fn end_waiting(root: &Path) {
+    let links = root.join("links");
+    WAITING.iter().for_each(|name| take_off(&links.join(name)));
 }
 
 /// Without the verifier's log, which is for those who build.
@@ -153,6 +187,13 @@ fn link(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> {
         }
         Program::CgroupSock(program) => {
             let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+            FdLink::try_from(program.take_link(id)?).map_err(other)
+        }
+        Program::CgroupSkb(program) => {
+            let kind = program
+                .expected_attach_type()
+                .ok_or(ProgramError::UnexpectedProgramType)?;
+            let id = program.attach(cgroup, kind, CgroupAttachMode::Single)?;
             FdLink::try_from(program.take_link(id)?).map_err(other)
         }
         Program::SockOps(program) => {

@@ -24,6 +24,7 @@ use super::abi::Abi;
 use super::adopt::{self, Found};
 use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
+use super::ending::{self, Ended, Ending, FlowPlace};
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCount, SetCounters};
 use super::hooks::{self, Attached, Direction, HookMode, Hooks, Place, Role};
@@ -72,6 +73,10 @@ pub struct Datapath {
     mode: HookMode,
     hooks: Hooks,
     local: LocalClients,
+    /// Local clients' packets are asked about.
+    waits: bool,
+    /// Where local clients' sockets are ended.
+    sockets: ending::Sockets,
     records: Mapped<FlowRecord>,
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
@@ -115,6 +120,8 @@ impl Datapath {
             mode: config.hooks,
             hooks: Hooks::default(),
             local: LocalClients::NotServed("not asked for".to_owned()),
+            waits: false,
+            sockets: ending::Sockets::default(),
             records,
             traffic,
             liveness,
@@ -244,15 +251,30 @@ impl Datapath {
     pub fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError> {
         let doing = || format!("installing the image of epoch {}", plan.epoch);
         let new = image_map::create(&image::compile(plan)?)?;
+        let waits = plan
+            .aliases
+            .iter()
+            .any(|alias| alias.hold_until_ns != 0 || alias.shield);
+        if waits && !self.waits {
+            // Before the image says so: no SYN of a local client slips through.
+            cgroup::begin_waiting(&mut self.ebpf, &self.local, &self.root)?;
+            self.waits = true;
+        }
         let outer = self.ebpf.map_mut("IMAGE").ok_or_else(|| missing("IMAGE"))?;
         let mut outer: ArrayOfMaps<&mut MapData, MapData> = outer.try_into().map_err(step(doing(), SEE_REASON))?;
         let before_ns = clock::monotonic_ns();
         // Invariant I3: for a map of maps the kernel returns from this only after a grace period.
         outer.set(0, &new, 0).map_err(step(doing(), SEE_REASON))?;
+        let after_ns = clock::monotonic_ns();
+        if !waits {
+            // What an earlier agent attached, too.
+            cgroup::end_waiting(&self.root);
+            self.waits = false;
+        }
         Ok(Flip {
             epoch: plan.epoch,
             before_ns,
-            after_ns: clock::monotonic_ns(),
+            after_ns,
         })
     }
 
@@ -335,10 +357,27 @@ impl Datapath {
     pub fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
         let now_ns = clock::monotonic_ns();
         let records = self.records.elements().iter().zip(self.traffic.elements());
-        records
-            .filter_map(|(record, traffic)| view(record, traffic, now_ns))
+        (0..)
+            .zip(records)
+            .filter_map(|(slot, (record, traffic))| view(slot, record, traffic, now_ns))
             .for_each(visit);
         Ok(())
+    }
+
+    /// Takes each of these flows a step nearer to its end, in no more than some tens of microseconds each; call it again
+    /// every 20 ms or so. `Some`: it is over.
+    ///
+    /// # Errors
+    /// When the program that sends packets cannot be loaded or run.
+    pub fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError> {
+        let tools = ending::Tools {
+            ebpf: &mut self.ebpf,
+            root: &self.root,
+            sockets: &mut self.sockets,
+            records: self.records.elements(),
+            traffic: self.traffic.elements(),
+        };
+        ending::go_on(tools, endings)
     }
 
     /// Most flows the table can hold.
@@ -455,7 +494,7 @@ fn failure(record: &FlowRecord, state: FlowState, expired: bool) -> Option<Failu
 }
 
 /// A record that carries a flow, or did until its time-out: not free, not moved elsewhere.
-fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
+fn view(slot: u32, record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowView> {
     let now_ticks = ticks(now_ns);
     let word = StateWord(record.word.load(Relaxed));
     // Most slots are free: nothing else of them is read.
@@ -489,6 +528,10 @@ fn view(record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> Option<FlowV
     };
     let socket = |address, port: u16| SocketAddr::new(IpAddr::from(address), u16::from_be(port));
     Some(FlowView {
+        place: FlowPlace {
+            slot,
+            generation: word.generation(),
+        },
         client: socket(id.client, id.client_port),
         listener: socket(id.listener, id.listener_port),
         backend: socket(backend, backend_port),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::ending::FlowPlace;
 use crate::model::{Failure, Latencies};
 
 /// When the kernel changed images. Nanoseconds of CLOCK_MONOTONIC; the swap lies between the two.
@@ -119,6 +120,8 @@ pub struct FlowFigures {
 /// One flow as the table has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowView {
+    /// Where the table has it.
+    pub place: FlowPlace,
     /// The client.
     pub client: SocketAddr,
     /// The listener.

@@ -18,7 +18,7 @@ fn a_record_past_its_time_out_is_seen_as_expired() {
     ] {
         let record = seen_at_1000(state);
         let expired = |now| {
-            view(&record, &FlowTraffic::default(), u64::from(now) << 20)
+            view(0, &record, &FlowTraffic::default(), u64::from(now) << 20)
                 .expect("its numbers still count")
                 .expired
         };
@@ -31,14 +31,17 @@ fn a_record_past_its_time_out_is_seen_as_expired() {
 #[test]
 fn a_slot_without_a_flow_is_none() {
     for state in [State::Free, State::Claimed] {
-        assert_eq!(view(&seen_at_1000(state), &FlowTraffic::default(), 1_000 << 20), None);
+        assert_eq!(
+            view(0, &seen_at_1000(state), &FlowTraffic::default(), 1_000 << 20),
+            None
+        );
     }
 }
 
 #[test]
 fn a_handshake_past_its_time_has_failed_and_an_ended_flow_says_how() {
     let how = |record: &FlowRecord, now: u32| {
-        view(record, &FlowTraffic::default(), u64::from(now) << 20)
+        view(0, record, &FlowTraffic::default(), u64::from(now) << 20)
             .unwrap()
             .failure
     };

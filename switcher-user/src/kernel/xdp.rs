@@ -37,6 +37,11 @@ fn pin(root: &Path, ifindex: u32) -> PathBuf {
     root.join("links").join(format!("{ifindex}{LINK_SUFFIX}"))
 }
 
+/// True where clients come in by the XDP program.
+pub(super) fn is_on(root: &Path, ifindex: u32) -> bool {
+    pin(root, ifindex).exists()
+}
+
 /// `BPF_LINK_TYPE_XDP`.
 const LINK_TYPE_XDP: u32 = 6;
 

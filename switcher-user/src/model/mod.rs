@@ -29,7 +29,7 @@ pub use receipt::{
     Action, AliasChange, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange, SetFigures,
     StepReport, StepSet,
 };
-pub use rollout::{Confirm, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
+pub use rollout::{Confirm, DrainAction, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
 pub use spec::{AliasPolicy, AliasSpec, ContainerSource, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
 

@@ -244,13 +244,22 @@ pub struct DrainResult {
     /// Age of the eldest of these, in milliseconds.
     #[serde(default)]
     pub eldest_left_ms: Option<u64>,
+    /// Flows that were reset when the time was up.
+    #[serde(default)]
+    pub reset: u64,
+    /// Those of them of which one end had not said what it expects: it is gone, or hears of it when it speaks.
+    #[serde(default)]
+    pub reset_unanswered: u64,
+    /// Flows that were to be reset and were ahead of it each time: they may live.
+    #[serde(default)]
+    pub reset_failed: u64,
 }
 
 impl DrainResult {
     /// Flows left.
     #[must_use]
     pub const fn left(&self) -> u64 {
-        self.pending_left + self.established_left
+        self.pending_left + self.established_left + self.reset_failed
     }
 }
 

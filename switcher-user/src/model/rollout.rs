@@ -137,6 +137,30 @@ pub struct RolloutOptions {
     pub check: Option<String>,
     /// Who says that the old set may go.
     pub confirm: Confirm,
+    /// What becomes of flows that are left when the drain's time is up.
+    pub drain_action: DrainAction,
+}
+
+/// What becomes of flows that are left when the drain's time is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainAction {
+    /// They stay.
+    #[default]
+    Keep,
+    /// Both ends of each get a RST, the longest idle first.
+    Reset,
+}
+
+impl DrainAction {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// Who says that the old set may go.

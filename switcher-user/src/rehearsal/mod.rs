@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
     use crate::image::{AliasPlan, BackendPlan, ImagePlan, Path, Segment, SetPlan, compile};
-    use crate::kernel::FlowFigures;
+    use crate::kernel::{FlowFigures, FlowPlace};
 
     fn image(epoch: u64, udp_moves: bool, v2_from: u64) -> Vec<Row> {
         let set = |id: u32, address: &str| SetPlan {
@@ -286,6 +286,7 @@ mod tests {
 
     fn flow(client: u16, protocol: u8, moves: bool) -> FlowView {
         FlowView {
+            place: FlowPlace { slot: 0, generation: 1 },
             client: SocketAddr::new(IpAddr::from([192, 0, 2, (client % 200) as u8]), 10_000 + client),
             listener: SocketAddr::new(
                 IpAddr::from([198, 51, 100, 10]),

@@ -7,6 +7,10 @@ use super::{Action, Check, End, Health, Order, Snapshot, State};
 /// A flip back that failed is tried this often in all, at these intervals.
 const FLIP_BACK_TRIES_MAX: u32 = 5;
 const FLIP_BACK_AGAIN_MS: u64 = 1_000;
+/// Flows are reset at this rate at most: their clients come back at once, all to the new set.
+pub const RESETS_PER_SECOND: u64 = 1_000;
+/// Handshakes are not reset. They complete and then are, are decided again, or run out in so long.
+const RESET_TIME_MS: u64 = 12_000;
 
 /// Goes on. At most one action is asked for, and none while an answer to the last is missing.
 #[must_use]
@@ -16,6 +20,7 @@ pub fn advance(order: &Order, state: State, seen: &Snapshot, now_ms: u64) -> (St
         State::Flipping { step } => flipping(step, seen, now_ms),
         State::Observing { step, since_ms } => observing(order, step, since_ms, seen, now_ms),
         State::Draining { since_ms } => draining(order, since_ms, seen, now_ms),
+        State::Resetting { since_ms, time_ms } => resetting(order, since_ms, time_ms, seen, now_ms),
         State::RollingBack {
             why,
             failed,
@@ -106,7 +111,7 @@ fn draining(order: &Order, since_ms: u64, seen: &Snapshot, now_ms: u64) -> (Stat
     }
     match seen.left {
         Some(0) => (State::Done(End::Drained), None),
-        Some(_) if now_ms.saturating_sub(since_ms) >= order.drain_timeout_ms => (State::Done(End::FlowsLeft), None),
+        Some(left) if now_ms.saturating_sub(since_ms) >= order.drain_timeout_ms => (drained(order, left, now_ms), None),
         Some(_) if now_ms >= order.deadline_ms && order.only_drains => (State::Done(End::FlowsLeft), None),
         left if now_ms >= order.deadline_ms && !order.only_drains => {
             let left = left.map_or_else(|| "uncounted".to_owned(), |left| left.to_string());
@@ -116,6 +121,35 @@ fn draining(order: &Order, since_ms: u64, seen: &Snapshot, now_ms: u64) -> (Stat
             )
         }
         _ => (State::Draining { since_ms }, None),
+    }
+}
+
+/// The drain's time is up.
+const fn drained(order: &Order, left: u64, now_ms: u64) -> State {
+    if !order.resets {
+        return State::Done(End::FlowsLeft);
+    }
+    State::Resetting {
+        since_ms: now_ms,
+        time_ms: RESET_TIME_MS + left * 1_000 / RESETS_PER_SECOND,
+    }
+}
+
+/// Whoever was reset is at the new set by now: only the new set's own failure leads back from here, and no clock.
+fn resetting(order: &Order, since_ms: u64, time_ms: u64, seen: &Snapshot, now_ms: u64) -> (State, Option<Action>) {
+    if let Some(why) = &seen.unreadable {
+        let why = format!("flows could not be reset, or not be counted: {why}");
+        return (State::Done(End::Unknown { why }), None);
+    }
+    if let (Some(why), false) = (breach(seen), order.only_drains) {
+        return roll_back(why, now_ms);
+    }
+    let is_over = now_ms.saturating_sub(since_ms) >= time_ms;
+    match seen.left {
+        Some(0) if seen.resetting == 0 && seen.reset_failed == 0 => (State::Done(End::Drained), None),
+        Some(0) if seen.resetting == 0 => (State::Done(End::FlowsLeft), None),
+        _ if is_over => (State::Done(End::FlowsLeft), None),
+        _ => (State::Resetting { since_ms, time_ms }, None),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The rollout: an upgrade as a machine of states. Pure: no I/O and no clock, so an hour is a test of a millisecond.
 //!
 //! ```text
-//! checking health --> flipping 1 --> observing 1 --> flipping 2 ... --> draining --> done
-//!        |                |                |                               |
-//!     refused          refused             +--------> rolling back <-------+
+//! checking health --> flipping 1 --> observing 1 --> flipping 2 ... --> draining (--> resetting) --> done
+//!        |                |                |                               |             |
+//!     refused          refused             +--------> rolling back <-------+-------------+
 //! ```
 
 mod evidence;
@@ -13,7 +13,7 @@ mod pace;
 mod state;
 mod verdict;
 
-pub use machine::advance;
+pub use machine::{RESETS_PER_SECOND, advance};
 pub use order::Order;
 pub use pace::Pace;
 pub use state::{Action, Check, End, Health, Snapshot, State};

@@ -16,6 +16,8 @@ pub struct Order {
     pub checked: bool,
     /// How long the old set's flows may take to end.
     pub drain_timeout_ms: u64,
+    /// Flows that are left then are reset.
+    pub resets: bool,
     /// The whole command's time is up then.
     pub deadline_ms: u64,
     /// The new set has the share already: there is only a drain, and nothing to go back to.

@@ -25,6 +25,13 @@ pub enum State {
         /// When it began.
         since_ms: u64,
     },
+    /// The drain's time is up; flows that are left are being reset.
+    Resetting {
+        /// When it began.
+        since_ms: u64,
+        /// How long it may take.
+        time_ms: u64,
+    },
     /// The old split is being restored.
     RollingBack {
         /// Why, as a sentence.
@@ -110,6 +117,10 @@ pub struct Snapshot {
     pub breach_at_end: Option<String>,
     /// Flows of the old set; `None`: not counted yet.
     pub left: Option<u64>,
+    /// Flows that are being reset.
+    pub resetting: u64,
+    /// Flows that may live in spite of their reset.
+    pub reset_failed: u64,
     /// The figures or flows cannot be read.
     pub unreadable: Option<String>,
     /// Somebody wants it to end and go back: who, as a sentence.

@@ -14,6 +14,7 @@ fn order() -> Order {
         min_flows: 0,
         checked: false,
         drain_timeout_ms: 30 * SECOND,
+        resets: false,
         deadline_ms: 120 * MINUTE,
         only_drains: false,
     }
@@ -206,6 +207,44 @@ fn a_flip_back_that_fails_is_tried_again_and_given_up() {
     }
 }
 
+#[test]
+fn what_is_left_at_the_deadline_is_reset_and_waited_for() {
+    let order = Order {
+        steps: vec![100],
+        interval_ms: 0,
+        resets: true,
+        ..order()
+    };
+    let flows = |left, resetting, reset_failed| Snapshot {
+        left: Some(left),
+        resetting,
+        reset_failed,
+        ..Snapshot::default()
+    };
+    let reset = |after: Snapshot| {
+        run(&order, move |state, _| match state {
+            State::Resetting { .. } => after.clone(),
+            _ => flows(3, 0, 0),
+        })
+    };
+    let (actions, end, took) = reset(flows(0, 0, 0));
+    assert_eq!((actions.len(), end), (1, End::Drained));
+    assert!((30 * SECOND..35 * SECOND).contains(&took), "{took}");
+    let (_, end, took) = reset(flows(0, 1, 0));
+    assert_eq!(end, End::FlowsLeft, "it never got to its end");
+    assert!((40 * SECOND..50 * SECOND).contains(&took), "{took}");
+    let (_, end, _) = reset(flows(0, 0, 1));
+    assert_eq!(end, End::FlowsLeft, "one may live");
+    let (_, end, _) = reset(flows(1, 0, 0));
+    assert_eq!(end, End::FlowsLeft, "a conversation of UDP");
+    let breach = Snapshot {
+        breach: Some("it fails".to_owned()),
+        ..flows(1, 0, 0)
+    };
+    let (_, end, _) = reset(breach);
+    assert!(matches!(end, End::RolledBack { .. }), "{end:?}");
+}
+
 fn any_snapshot() -> impl Strategy<Value = (Snapshot, bool, u64)> {
     let word = || Just("why".to_owned());
     let health = prop_oneof![
@@ -221,8 +260,9 @@ fn any_snapshot() -> impl Strategy<Value = (Snapshot, bool, u64)> {
     ];
     let rarely = |one_in: u32| prop::option::weighted(1.0 / f64::from(one_in), word());
     let facts = (health, check, 0..200_u64, rarely(12), rarely(8), rarely(20), rarely(25));
-    let left = prop::option::of(0..3_u64);
-    (facts, left, prop::bool::weighted(0.85), 0..20_000_u64).prop_map(|(facts, left, flip_works, later)| {
+    let left = (prop::option::of(0..3_u64), 0..2_u64, 0..2_u64);
+    (facts, left, prop::bool::weighted(0.85), 0..20_000_u64).prop_map(|(facts, flows, flip_works, later)| {
+        let (left, resetting, reset_failed) = flows;
         let (health, check, new_flows, breach, breach_at_end, unreadable, recalled) = facts;
         let seen = Snapshot {
             health,
@@ -232,6 +272,8 @@ fn any_snapshot() -> impl Strategy<Value = (Snapshot, bool, u64)> {
             breach,
             breach_at_end,
             left,
+            resetting,
+            reset_failed,
             unreadable,
             recalled,
         };
@@ -247,15 +289,17 @@ fn any_order() -> impl Strategy<Value = Order> {
         0..150_u64,
         any::<bool>(),
         0..60_000_u64,
+        any::<bool>(),
         0..300_000_u64,
     )
         .prop_map(
-            |(steps, interval_ms, min_flows, checked, drain_timeout_ms, deadline_ms)| Order {
+            |(steps, interval_ms, min_flows, checked, drain_timeout_ms, resets, deadline_ms)| Order {
                 steps: steps.into_iter().chain([100]).collect(),
                 interval_ms,
                 min_flows,
                 checked,
                 drain_timeout_ms,
+                resets,
                 deadline_ms,
                 only_drains: false,
             },

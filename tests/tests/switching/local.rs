@@ -113,6 +113,31 @@ fn a_drain_waits_for_local_flows() {
 }
 
 #[test]
+fn what_a_drain_leaves_of_local_flows_is_reset_at_its_socket() {
+    let ground = Ground::new("bypass");
+    let mut local = talker(&ground, ground.lab.host());
+    let mut contained = talker(&ground, ground.lab.client());
+    for talker in [&mut local, &mut contained] {
+        for (name, listener) in [("four", LISTENER_V4), ("six", LISTENER_V6), ("mapped", LISTENER_MAPPED)] {
+            assert_eq!(connect(talker, name, listener), "v1");
+        }
+        assert_eq!(connect(talker, "direct", V1_V4), "v1");
+    }
+    let line = "upgrade web --to v2 --drain-timeout 0s --drain-action reset --json";
+    let receipt: serde_json::Value = serde_json::from_str(&ground.expect(line, 0).stdout).unwrap();
+    assert_eq!(receipt["drain"]["reset"], 6, "{receipt}");
+    assert_eq!(living(&ground, "v1"), 0);
+    for talker in [&mut local, &mut contained] {
+        for name in ["four", "six", "mapped"] {
+            let why = talker.try_step(&format!("recv {name}")).unwrap().unwrap_err();
+            assert!(why.contains("abort"), "{why}");
+        }
+        assert_eq!(talker.step("ask direct").unwrap(), "v1", "what is not ours stays");
+        assert_eq!(connect(talker, "again", LISTENER_V4), "v2");
+    }
+}
+
+#[test]
 fn a_process_sees_the_alias_and_not_the_backend() {
     let ground = Ground::new("bypass");
     let mut local = talker(&ground, ground.lab.host());

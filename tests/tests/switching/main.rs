@@ -13,6 +13,7 @@ mod host_process;
 mod keeping;
 mod local;
 mod mtu;
+mod reset;
 mod rollout;
 mod rules;
 mod shadow;

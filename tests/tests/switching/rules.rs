@@ -1,8 +1,9 @@
 //! A host with a firewall and NAT: either path carries whole flows, and `auto` does not walk past the rules.
 
 use crate::ground::{Ground, Kept};
+use switcher_tests::lab::Lab;
 
-const RULES: &str = "
+pub const RULES: &str = "
 table inet guard {
     chain forward {
         type filter hook forward priority 0; policy accept;
@@ -23,12 +24,10 @@ table ip6 masquerade6 {
 }
 ";
 
-fn add_rules(ground: &Ground, rules: &str) {
-    let file = ground.lab.dir().join("rules.nft");
+pub fn add_rules(lab: &Lab, rules: &str) {
+    let file = lab.dir().join("rules.nft");
     std::fs::write(&file, rules).unwrap();
-    ground
-        .lab
-        .host()
+    lab.host()
         .run(&["nft", "-f", &file.display().to_string()])
         .unwrap()
         .expect_code(&[0])
@@ -63,7 +62,7 @@ fn bulk(ground: &Ground) {
 
 fn works_under_rules(path: &str) {
     let ground = Ground::new(path);
-    add_rules(&ground, RULES);
+    add_rules(&ground.lab, RULES);
     ground.v1.publish("big", 20_000_000, 1).unwrap();
     let mut kept = Kept::open(ground.lab.client(), "198.51.100.10:80");
     assert_eq!(kept.ask(), "v1");
@@ -91,7 +90,7 @@ fn status_text(ground: &Ground) -> String {
 #[test]
 fn auto_takes_the_stack_where_rules_could_cover_a_flow_and_says_so() {
     let ground = Ground::bare();
-    add_rules(&ground, RULES);
+    add_rules(&ground.lab, RULES);
     ground.apply(&crate::ground::stack("auto")).expect_code(&[0]).unwrap();
     assert_eq!(ground.answers(), ["v1", "v1"]);
     let text = status_text(&ground);

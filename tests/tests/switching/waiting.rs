@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Nginx};
+use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Nginx, run};
 use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
 
 use crate::ground::{Ground, Kept};
@@ -10,7 +10,17 @@ use crate::ground::{Ground, Kept};
 /// New connections a second.
 const RATE: u32 = 500;
 
-fn load(lab: &Lab, seconds: u32) -> Generator {
+/// Whose connections they are.
+#[derive(Clone, Copy)]
+enum From {
+    Outside,
+    /// A process of the host.
+    Host,
+    /// One in a namespace of its own, as a container's.
+    Container,
+}
+
+fn load(lab: &Lab, seconds: u32, from: From) -> Generator {
     let load = LoadPlan {
         rate_per_s: RATE,
         seconds_max: seconds,
@@ -25,7 +35,11 @@ fn load(lab: &Lab, seconds: u32) -> Generator {
         sources: Sources::default(),
         work: Work::Load(load),
     };
-    Generator::load(lab, &plan).unwrap()
+    match from {
+        From::Outside => Generator::load(lab, &plan).unwrap(),
+        From::Host => Generator::load_local(lab, lab.host(), &plan).unwrap(),
+        From::Container => Generator::load_local(lab, lab.client(), &plan).unwrap(),
+    }
 }
 
 /// Lets the load come to its own end.
@@ -54,7 +68,7 @@ fn held_flows_complete_after_the_release(path: &str) {
     let ground = Ground::new(path);
     let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
     assert_eq!(kept.ask(), "v1");
-    let generator = load(&ground.lab, 4);
+    let generator = load(&ground.lab, 4, From::Outside);
     ground.expect("hold web --for 30s", 0);
     let opened = counter(&ground.json("status web --json"), "flows_opened");
     std::thread::sleep(Duration::from_secs(2));
@@ -130,7 +144,7 @@ fn what_cannot_be_held_is_refused_and_changes_nothing() {
 }
 
 /// v2 has its share before it listens: the first second's connections are refused, and nobody sees it.
-fn nobody_sees_a_version_that_does_not_listen_yet(path: &str) {
+fn nobody_sees_a_version_that_does_not_listen_yet(path: &str, from: From) {
     let lab = Lab::new().unwrap();
     let _v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
     let agent = Agent::start(&lab).unwrap();
@@ -144,7 +158,7 @@ fn nobody_sees_a_version_that_does_not_listen_yet(path: &str) {
     run("set put web v1 --backend 10.1.0.2:8080 [fd00::2]:8080");
     run("set put web v2 --backend 10.1.1.2:8080 [fd00:1::2]:8080");
     run("split web v2=100");
-    let generator = load(&lab, 2);
+    let generator = load(&lab, 2, from);
     std::thread::sleep(Duration::from_millis(700));
     let _v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
     let report = end(generator, 3);
@@ -167,12 +181,73 @@ fn nobody_sees_a_version_that_does_not_listen_yet(path: &str) {
 
 #[test]
 fn nobody_sees_a_version_that_does_not_listen_yet_on_bypass() {
-    nobody_sees_a_version_that_does_not_listen_yet("bypass");
+    nobody_sees_a_version_that_does_not_listen_yet("bypass", From::Outside);
 }
 
 #[test]
 fn nobody_sees_a_version_that_does_not_listen_yet_on_stack() {
-    nobody_sees_a_version_that_does_not_listen_yet("stack");
+    nobody_sees_a_version_that_does_not_listen_yet("stack", From::Outside);
+}
+
+#[test]
+fn no_local_client_sees_a_version_that_does_not_listen_yet() {
+    for from in [From::Host, From::Container] {
+        nobody_sees_a_version_that_does_not_listen_yet("bypass", from);
+    }
+}
+
+#[test]
+fn local_flows_that_are_held_complete_after_the_release() {
+    for from in [From::Host, From::Container] {
+        let ground = Ground::new("bypass");
+        let generator = load(&ground.lab, 4, from);
+        ground.expect("hold web --for 30s", 0);
+        let established = || counter(&ground.json("status web --json"), "flows_established");
+        std::thread::sleep(Duration::from_millis(200));
+        let before = established();
+        std::thread::sleep(Duration::from_millis(1_800));
+        assert_eq!(established(), before, "nothing new while it is held");
+        ground.expect("release web", 0);
+        let report = end(generator, 4);
+        all_served(&report, 4 * u64::from(RATE));
+        let held = counter(&ground.json("status web --json"), "syns_held");
+        assert!(held >= u64::from(RATE), "{held}");
+        assert!(report.late > 0, "some have waited");
+    }
+}
+
+/// The programs at every packet of local sockets are there only while they are needed, and need no agent.
+#[test]
+fn a_local_hold_ends_without_an_agent_and_leaves_nothing() {
+    let mut ground = Ground::new("bypass");
+    let links = ground.lab.dir().join("bpffs");
+    let at_packets = || walk(&links).iter().filter(|name| *name == "switcher_leaves").count();
+    assert_eq!(at_packets(), 0);
+    ground.expect("hold web --for 4s", 0);
+    assert_eq!(at_packets(), 1);
+    ground.agent.kill().unwrap();
+    let ask = |limit: &str| {
+        let mut command = ground.lab.cgroup().command(ground.lab.host(), "curl");
+        command.args(["-sSg", "--max-time", limit, &format!("http://{LISTENER_V4}/")]);
+        run(&mut command, Duration::from_secs(20)).unwrap()
+    };
+    // curl's code 28: no answer within its time.
+    ask("1").expect_code(&[28]).unwrap();
+    assert_eq!(ask("15").expect_code(&[0]).unwrap().stdout.trim(), "v1");
+    ground.agent.launch().unwrap();
+    ground.expect("release web", 0);
+    ground.expect("split web v1=1 v2=1", 0);
+    assert_eq!(at_packets(), 0);
+}
+
+/// Names of all files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        names.push(entry.file_name().to_string_lossy().into_owned());
+        names.extend(walk(&entry.path()));
+    }
+    names
 }
 
 #[test]

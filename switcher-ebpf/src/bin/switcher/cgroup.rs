@@ -7,16 +7,19 @@ use aya_ebpf::bindings::{
     BPF_TCP_TIME_WAIT, bpf_sock, bpf_sock_addr, bpf_sock_ops,
 };
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie};
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sock_ops};
-use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops};
+use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext};
 use switcher_ebpf::abi::Address;
 use switcher_ebpf::connect::{self, Before, Endpoint, Socket};
 use switcher_ebpf::parse::{PROTOCOL_TCP, PROTOCOL_UDP};
+use switcher_ebpf::waiting::{self, Asks};
 
 use crate::maps::KernelTables;
 
 /// What these programs always answer: the call goes on.
 const GO_ON: i32 = 1;
+/// The packet goes no further.
+const DROP: i32 = 0;
 const AF_INET: u32 = 2;
 
 /// Reads a word of a context as one: the verifier takes no other width for most of them.
@@ -124,6 +127,32 @@ pub fn switcher_states(ctx: SockOpsContext) -> u32 {
         _ => {}
     }
     GO_ON as u32
+}
+
+/// What leaves the sockets of the cgroup, while an alias is held.
+#[cgroup_skb(egress)]
+pub fn switcher_leaves(ctx: SkBuffContext) -> i32 {
+    let holds = asks(&ctx) == Asks::Open && waiting::holds(&KernelTables, packet_cookie(&ctx));
+    if holds { DROP } else { GO_ON }
+}
+
+/// What comes to the sockets of the cgroup, while an alias is shielded.
+#[cgroup_skb(ingress)]
+pub fn switcher_arrives(ctx: SkBuffContext) -> i32 {
+    let hides = asks(&ctx) == Asks::Reset && waiting::hides(&KernelTables, packet_cookie(&ctx));
+    if hides { DROP } else { GO_ON }
+}
+
+#[inline(always)]
+fn asks(ctx: &SkBuffContext) -> Asks {
+    waiting::asks(|at| ctx.load::<u8>(at as usize).ok())
+}
+
+/// The cookie of the socket that a packet is of.
+#[inline(always)]
+fn packet_cookie(ctx: &SkBuffContext) -> u64 {
+    // SAFETY: the program's own context.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@
 #![allow(missing_docs, reason = "the macros' own items have none")]
 
 mod cgroup;
+mod inject;
 mod maps;
 mod redirect;
 mod skb;
@@ -97,6 +98,13 @@ pub fn switcher_egress(ctx: TcContext) -> i32 {
         Action::Drop => TC_ACT_SHOT,
         _ => TC_ACT_UNSPEC,
     }
+}
+
+/// What the agent sends in the name of a flow's end.
+#[classifier]
+#[inline(always)]
+pub fn switcher_inject(ctx: TcContext) -> i32 {
+    inject::inject(&ctx)
 }
 
 /// `TC_ACT_UNSPEC` lets other programs on the same hook see what passes.

@@ -80,8 +80,9 @@ fn by_next_hop(route: &FibLookup) -> i32 {
     }
 }
 
+/// The packet's addresses, as a question for its route.
 #[inline(always)]
-fn load_addresses(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
+pub fn load_addresses(ctx: &TcContext, route: &mut FibLookup) -> Result<(), Reason> {
     // SAFETY: the context is valid while the program runs.
     let ethertype = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
     let broken = |_| Reason::RewriteFailed;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::agent::port::{Host, Kernel};
 use crate::image::ImagePlan;
 use crate::kernel::{
-    Attached, Device, Flip, FlowFigures, FlowPath, FlowState, FlowView, KernelError, LocalClients, ReasonCount, Role,
-    SetCounters,
+    Attached, Device, Ended, Ending, Flip, FlowFigures, FlowPath, FlowPlace, FlowState, FlowView, KernelError,
+    LocalClients, ReasonCount, Role, SetCounters,
 };
 use crate::model::Listener;
 use crate::net::{Added, BackendRoute, HostAddress, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
@@ -23,6 +23,8 @@ pub(in crate::agent) struct State {
     pub(in crate::agent) flows: Vec<FlowView>,
     pub(super) counters: BTreeMap<u32, SetCounters>,
     pub(in crate::agent) now_ns: u64,
+    /// Flows that were being ended, in their order. They are over at once, and their records are.
+    pub(in crate::agent) endings: Vec<FlowPlace>,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
     pub(super) fail_detach: bool,
@@ -69,6 +71,7 @@ impl Fake {
     fn flow(set_id: u32, state: FlowState) -> FlowView {
         let any: SocketAddr = "192.0.2.1:1".parse().unwrap();
         FlowView {
+            place: FlowPlace { slot: 0, generation: 1 },
             client: any,
             listener: any,
             backend: any,
@@ -168,6 +171,15 @@ impl Kernel for Fake {
         }
         state.flows.iter().copied().for_each(visit);
         Ok(())
+    }
+    fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError> {
+        let mut state = self.state();
+        for ending in endings.iter() {
+            let place = ending.place();
+            state.endings.push(place);
+            state.flows.retain(|flow| flow.place != place);
+        }
+        Ok(vec![Some(Ended::Cut { answered: true }); endings.len()])
     }
     fn now_ns(&self) -> u64 {
         self.state().now_ns
