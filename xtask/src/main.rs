@@ -12,6 +12,7 @@ mod machine;
 mod patch;
 mod process;
 mod repo;
+mod rollouts;
 mod root;
 mod sabotage;
 mod setup;
@@ -46,6 +47,8 @@ enum Verb {
     Test(test::Args),
     /// Prove that the tests catch the faults in tests/sabotage
     Sabotage(sabotage::Args),
+    /// Roll out versions that are bad in one way each, and equal ones, again and again, and count
+    Rollouts(rollouts::Args),
     /// What continuous integration runs: `test` within an hour
     Ci,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Sabotage(args) => sabotage::run(&args),
+        Verb::Rollouts(args) => rollouts::run(&args),
         Verb::Ci => ci::run(),
     };
     match done {

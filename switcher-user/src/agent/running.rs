@@ -246,14 +246,13 @@ impl Running {
                 steps: order.steps(),
                 percent: order.steps[*step],
                 left_ms: (since_ms + order.interval_ms).saturating_sub(now),
+                observed_ms: now.saturating_sub(*since_ms),
                 sets: self.side_by_side(),
             },
-            State::Draining { since_ms } => draining(
-                epoch,
-                self.left.unwrap_or_default(),
-                self.pace.estimate_ms(),
-                (since_ms + order.drain_timeout_ms).saturating_sub(now),
-            ),
+            State::Draining { since_ms } => {
+                let left_ms = (since_ms + order.drain_timeout_ms).saturating_sub(now);
+                self.draining(epoch, left_ms)
+            }
             State::CheckingHealth => checking("the new set is asked by its health check"),
             State::Resetting { since_ms, time_ms } => {
                 let left = self.left.unwrap_or_default();
@@ -263,6 +262,21 @@ impl Running {
             _ => return,
         };
         self.progress.send_replace(progress);
+    }
+
+    fn draining(&self, epoch: u64, left_ms: u64) -> Progress {
+        let left = self.left.unwrap_or_default();
+        Progress::Draining {
+            schema: SCHEMA,
+            epoch,
+            pending: left.counts.pending,
+            established: left.counts.established,
+            at_first: self.at_first.unwrap_or_default(),
+            eldest_ms: left.eldest.map(millis),
+            estimate_ms: self.pace.estimate_ms(),
+            left_ms,
+            sets: self.side_by_side(),
+        }
     }
 
     fn side_by_side(&self) -> Vec<SetProgress> {
@@ -287,12 +301,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let none = vec![SetFigures::default(); sets.len()];
         Running {
             id,
-            progress: watch::Sender::new(draining(
-                self.epoch,
-                Left::default(),
-                None,
-                rollout.request.drain_timeout_ms,
-            )),
+            progress: watch::Sender::new(checking("the upgrade begins")),
             rollout,
             draft,
             base: none.clone(),
@@ -656,18 +665,6 @@ fn refusal(error: ApiError) -> Progress {
     Progress::Refused {
         schema: SCHEMA,
         error: Box::new(error),
-    }
-}
-
-fn draining(epoch: u64, left: Left, estimate_ms: Option<u64>, left_ms: u64) -> Progress {
-    Progress::Draining {
-        schema: SCHEMA,
-        epoch,
-        pending: left.counts.pending,
-        established: left.counts.established,
-        eldest_ms: left.eldest.map(millis),
-        estimate_ms,
-        left_ms,
     }
 }
 

@@ -288,6 +288,9 @@ pub enum Progress {
         percent: u32,
         /// What is left of the step's interval.
         left_ms: u64,
+        /// How long the step has been observed.
+        #[serde(default)]
+        observed_ms: u64,
         /// Both sets of each alias.
         sets: Vec<SetProgress>,
     },
@@ -301,6 +304,9 @@ pub enum Progress {
         pending: u64,
         /// Established flows of FROM.
         established: u64,
+        /// How many there were when they were first counted.
+        #[serde(default)]
+        at_first: u64,
         /// Age of the eldest of them.
         #[serde(default)]
         eldest_ms: Option<u64>,
@@ -309,6 +315,9 @@ pub enum Progress {
         estimate_ms: Option<u64>,
         /// What is left of the drain's time.
         left_ms: u64,
+        /// Both sets of each alias, since the last step began.
+        #[serde(default)]
+        sets: Vec<SetProgress>,
     },
     /// The time of this command, which attached to one that ran, is up; the upgrade itself goes on.
     StillRunning {

@@ -151,9 +151,11 @@ async fn progress_is_a_line_each_and_ends() {
         epoch: 2,
         pending,
         established: 0,
+        at_first: 0,
         eldest_ms: None,
         estimate_ms: None,
         left_ms: 9,
+        sets: Vec::new(),
     };
     let (progress, seen) = watch::channel(draining(3));
     let served = serve(Some(seen));

@@ -12,6 +12,7 @@ mod flows;
 mod forecast;
 mod hold;
 mod host;
+mod live;
 mod page;
 mod printer;
 mod receipt;

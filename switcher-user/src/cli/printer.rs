@@ -1,6 +1,5 @@
 //! Which text goes to which stream. With `--json`, stdout has one document and nothing else.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
 
@@ -12,10 +11,8 @@ use crate::api::ApiError;
 #[derive(Debug)]
 pub(super) struct Printer {
     json: bool,
-    /// A person watches: progress is one line, drawn again and again.
+    /// A person watches: progress is drawn again and again in its place.
     live: bool,
-    /// A progress line is on the screen.
-    drawn: Cell<bool>,
 }
 
 impl Printer {
@@ -23,13 +20,11 @@ impl Printer {
         Self {
             json,
             live: stderr().is_terminal(),
-            drawn: Cell::new(false),
         }
     }
 
     /// The result: the document with `--json`, else the text.
     pub(super) fn result(&self, document: &impl Serialize, text: &str) {
-        self.wipe();
         if self.json {
             self.document(document);
         } else {
@@ -64,7 +59,6 @@ impl Printer {
 
     /// An error: on stderr, and with `--json` as the document too.
     pub(super) fn error(&self, error: &ApiError) {
-        self.wipe();
         if self.json {
             self.document(error);
         }
@@ -73,18 +67,13 @@ impl Printer {
 
     /// Something to know beside the result.
     pub(super) fn note(&self, text: &str) {
-        self.wipe();
         err(&format!("switcher: {text}\n"));
     }
 
-    /// How far it is.
+    /// How far it is, a line each, for a log.
+    #[allow(clippy::unused_self)]
     pub(super) fn progress(&self, text: &str) {
-        if self.live {
-            err(&format!("\r\x1b[2K{text}"));
-            self.drawn.set(true);
-        } else {
-            err(&format!("{text}\n"));
-        }
+        err(&format!("{text}\n"));
     }
 
     /// True where each progress is drawn over the last.
@@ -95,12 +84,6 @@ impl Printer {
     #[allow(clippy::unused_self)]
     fn document(&self, document: &impl Serialize) {
         out(&json_line(document));
-    }
-
-    fn wipe(&self) {
-        if self.drawn.replace(false) {
-            err("\r\x1b[2K");
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use hyper::Method;
 use super::End;
 use super::client::Client;
 use super::forecast::forecast_page;
+use super::live::Live;
 use super::page::finish;
 use super::printer::Printer;
 use super::wait::{WaitArgs, duration, millis};
@@ -135,10 +136,14 @@ pub(super) async fn carry_out(
     client: &Client,
     printer: &Printer,
 ) -> End {
+    let mut view = printer.is_live().then(Live::new);
     let mut printed: Option<Instant> = None;
     let seen = |progress: &Progress| {
-        let due = printer.is_live() || printed.is_none_or(|at| at.elapsed() >= LOG_EVERY);
-        if due && let Some(text) = text(progress) {
+        if let Some(view) = &mut view {
+            view.show(progress);
+        } else if printed.is_none_or(|at| at.elapsed() >= LOG_EVERY)
+            && let Some(text) = text(progress)
+        {
             printer.progress(&text);
             printed = Some(Instant::now());
         }
@@ -148,7 +153,11 @@ pub(super) async fn carry_out(
             ControlFlow::Continue(())
         }
     };
-    match client.follow("/v1/upgrade", request, timeout, seen).await? {
+    let end = client.follow("/v1/upgrade", request, timeout, seen).await;
+    if let Some(view) = view.take() {
+        view.clear();
+    }
+    match end? {
         Progress::Finished { receipt, .. } => Ok(finish(&receipt, printer)),
         Progress::StillRunning { .. } => Err(ApiError::new(
             ErrorCode::Unknown,
@@ -204,7 +213,7 @@ fn text(progress: &Progress) -> Option<String> {
 }
 
 /// `1.2 s` of 1234.
-fn seconds(ms: u64) -> String {
+pub(super) fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 

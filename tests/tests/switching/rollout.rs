@@ -275,3 +275,53 @@ fn a_rollback_ends_an_upgrade_in_its_steps() {
     let line = "upgrade web --to v2 --steps 50,100 --interval 60s";
     called_back(&ground, line, || split(&ground).get("v2") == Some(&50));
 }
+
+/// Runs a command on a terminal of its own, 100 columns wide.
+fn on_a_terminal(ground: &Ground, line: &str) -> (i32, String) {
+    let switcher = switcher_tests::binaries::switcher().unwrap();
+    let command = format!("stty cols 100 rows 30; exec {} {line}", switcher.display());
+    let mut script = std::process::Command::new("script");
+    script.env("SWITCHER_HOST", format!("unix://{}", ground.agent.socket().display()));
+    script.env("TERM", "xterm").args(["-qec", &command, "/dev/null"]);
+    let output = script
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script (util-linux)");
+    (
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
+#[test]
+fn on_a_terminal_both_versions_are_drawn_side_by_side_and_a_log_gets_plain_lines() {
+    let ground = Ground::new("bypass");
+    let mut kept = Kept::open(ground.lab.client(), LISTENER_V4);
+    kept.ask();
+    let line = "upgrade web --to v2 --steps 30,100 --interval 2s --drain-timeout 2s";
+    let (code, screen) = on_a_terminal(&ground, line);
+    assert_eq!(code, 4, "{screen}");
+    for text in [
+        "step 1 of 2",
+        "step 2 of 2",
+        "web/v1",
+        "web/v2",
+        " 30 %  ",
+        " 70 %  ",
+        "drain ",
+        "1 flow(s) left, the eldest",
+        "\x1b[",
+        "1 flow(s) are left at the old set",
+    ] {
+        assert!(screen.contains(text), "no {text:?} in:\n{screen}");
+    }
+    // The last frame is taken away, and the page stands alone.
+    let page = screen.rfind("alias web: v1=100 -> v2=100").expect("the page");
+    assert!(!screen[page..].contains("] "), "{}", &screen[page..]);
+    let (code, _) = on_a_terminal(&ground, "upgrade web --to nobody");
+    assert_eq!(code, 1);
+    ground.expect("rollback web", 0);
+    let log = ground.expect(line, 4).stderr;
+    assert!(log.contains("step 1 of 2: 30 %"), "{log}");
+    assert!(!log.contains('\x1b'), "{log:?}");
+}

@@ -28,10 +28,33 @@ enum Fault {
 /// A client of a version with `Fault::Errors` has asked.
 static ERRS: AtomicBool = AtomicBool::new(false);
 
-/// How many rollouts of each kind; more with `SWITCHER_ROLLOUTS=20`.
+/// How many rollouts of each kind; more with `SWITCHER_ROLLOUTS=20` (`cargo xtask rollouts`).
 fn rollouts(default: u64) -> u64 {
-    let more = std::env::var("SWITCHER_ROLLOUTS").ok();
-    more.map_or(default, |more| more.parse().unwrap())
+    number("SWITCHER_ROLLOUTS").unwrap_or(default)
+}
+
+/// Requests a second while they run; more with `SWITCHER_RATE=2000`.
+fn rate_per_s() -> u32 {
+    number("SWITCHER_RATE").map_or(400, |rate| u32::try_from(rate).unwrap())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// A bound at 400 requests a second, at the rate that is run: what comes until the next look grows with it.
+fn most(flows: u64) -> u64 {
+    flows * u64::from(rate_per_s().max(400)) / 400
+}
+
+/// A line for whoever runs many of them.
+fn tell(kind: &str, right: u64, all: u64, met: &[u64]) {
+    let mut met = met.to_vec();
+    met.sort_unstable();
+    let met = met.first().zip(met.last()).map_or_else(String::new, |(least, most)| {
+        format!(", flows that met it: {least} to {most}, median {}", met[met.len() / 2])
+    });
+    eprintln!("rollouts: {kind}: {right} of {all}{met}");
 }
 
 /// A server in a namespace; it ends with the test's process.
@@ -87,7 +110,12 @@ fn answer(mut stream: TcpStream, fault: Fault, number: u64) {
     }
 }
 
-fn load(ground: &Ground, rate_per_s: u32) -> Generator {
+/// Longer than all rollouts take, however many there are.
+fn seconds_max() -> u32 {
+    280.max(30 * u32::try_from(rollouts(8)).unwrap())
+}
+
+fn load(ground: &Ground) -> Generator {
     let plan = Plan {
         run: "verdict".to_owned(),
         targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],
@@ -96,8 +124,8 @@ fn load(ground: &Ground, rate_per_s: u32) -> Generator {
             v6: Some(CLIENT_POOL_V6),
         },
         work: Work::Load(LoadPlan {
-            rate_per_s,
-            seconds_max: 280,
+            rate_per_s: rate_per_s(),
+            seconds_max: seconds_max(),
             kept_alive: 4,
             upload: None,
             download: None,
@@ -107,30 +135,53 @@ fn load(ground: &Ground, rate_per_s: u32) -> Generator {
     Generator::load(&ground.lab, &plan).unwrap()
 }
 
-/// Rolls out to a bad set again and again; every one has to come back. Returns the flows that met the bad set.
-fn all_come_back(ground: &Ground, port: u16, step: u32) -> Vec<u64> {
+/// Rolls out to a bad set again and again. Returns how many came back in their first step, and the flows that met the bad
+/// set in these.
+fn roll_out(ground: &Ground, kind: &str, port: u16, step: u32) -> (u64, Vec<u64>) {
     ground.expect(
         &format!("set put web bad --backend 10.1.1.2:{port} --backend [fd00:1::2]:{port}"),
         0,
     );
     let line = format!("upgrade web --to bad --steps {step},100 --interval 20s --timeout 40s --json");
-    let runs = (0..rollouts(2)).map(|_| {
-        let outcome = ground.expect(&line, 3);
+    let all = rollouts(2);
+    let (mut found, mut met) = (0, Vec::new());
+    for _ in 0..all {
+        let outcome = ground.cli(&line);
         let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
         let step = &receipt["steps"][0];
-        eprintln!("{port}: after {} ms: {}", step["observed_ms"], receipt["message"]);
-        assert_eq!(receipt["steps"].as_array().unwrap().len(), 1, "found in its first step");
-        step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap()
-    });
-    runs.collect()
+        eprintln!("{kind}: after {} ms: {}", step["observed_ms"], receipt["message"]);
+        if outcome.code == 3 && receipt["steps"].as_array().unwrap().len() == 1 {
+            found += 1;
+            met.push(step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap());
+        } else {
+            ground.expect("split web v1=100", 0);
+        }
+    }
+    tell(kind, found, all, &met);
+    (found, met)
+}
+
+/// Every rollout has to come back. Returns the flows that met the bad set.
+fn all_come_back(ground: &Ground, kind: &str, port: u16, step: u32) -> Vec<u64> {
+    let (found, met) = roll_out(ground, kind, port, step);
+    assert_eq!(found, rollouts(2), "found in its first step");
+    met
+}
+
+/// Of twenty one may be missed.
+fn nearly_all_come_back(ground: &Ground, kind: &str, port: u16, step: u32) -> Vec<u64> {
+    let (found, met) = roll_out(ground, kind, port, step);
+    let all = rollouts(2);
+    assert!(found >= all - all / 20, "{found} of {all}");
+    met
 }
 
 #[test]
 fn a_version_that_refuses_is_rolled_back() {
     let ground = Ground::new("auto");
-    let _load = load(&ground, 400);
-    let met = all_come_back(&ground, 9_999, 5);
-    assert!(met.iter().all(|flows| *flows <= 60), "{met:?}");
+    let _load = load(&ground);
+    let met = all_come_back(&ground, "refuses", 9_999, 5);
+    assert!(met.iter().all(|flows| *flows <= most(60)), "{met:?}");
     assert_eq!(ground.answers(), ["v1", "v1"]);
     let id = &ground.json("receipt ls --json")["receipts"][0]["id"];
     let receipt = ground.json(&format!("receipt show {id} --json"));
@@ -160,38 +211,38 @@ fn a_version_that_refuses_is_rolled_back() {
 fn a_version_that_resets_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_001, Fault::Resets);
-    let _load = load(&ground, 400);
-    let met = all_come_back(&ground, 9_001, 5);
-    assert!(met.iter().all(|flows| *flows <= 60), "{met:?}");
+    let _load = load(&ground);
+    let met = all_come_back(&ground, "resets", 9_001, 5);
+    assert!(met.iter().all(|flows| *flows <= most(60)), "{met:?}");
 }
 
 #[test]
 fn a_version_that_is_silent_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_002, Fault::Silent);
-    let _load = load(&ground, 400);
-    let met = all_come_back(&ground, 9_002, 5);
-    assert!(met.iter().all(|flows| *flows <= 150), "{met:?}");
+    let _load = load(&ground);
+    let met = all_come_back(&ground, "is silent", 9_002, 5);
+    assert!(met.iter().all(|flows| *flows <= most(150)), "{met:?}");
 }
 
 #[test]
 fn a_version_that_is_slow_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_003, Fault::Slow);
-    let _load = load(&ground, 400);
+    let _load = load(&ground);
     // The old set needs a hundred replies to say what is slow.
     std::thread::sleep(Duration::from_secs(2));
-    let met = all_come_back(&ground, 9_003, 20);
-    assert!(met.iter().all(|flows| *flows <= 400), "{met:?}");
+    let met = nearly_all_come_back(&ground, "is 20 ms slow", 9_003, 20);
+    assert!(met.iter().all(|flows| *flows <= most(400)), "{met:?}");
 }
 
 #[test]
 fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_004, Fault::Sometimes);
-    let _load = load(&ground, 400);
-    let met = all_come_back(&ground, 9_004, 20);
-    assert!(met.iter().all(|flows| *flows <= 1_600), "{met:?}");
+    let _load = load(&ground);
+    let met = nearly_all_come_back(&ground, "resets 2 % of its connections", 9_004, 20);
+    assert!(met.iter().all(|flows| *flows <= most(1_600)), "{met:?}");
 }
 
 /// The kernel sees good connections; the health check sees the 500.
@@ -199,9 +250,10 @@ fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
 fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_005, Fault::Errors);
-    let _load = load(&ground, 400);
+    let _load = load(&ground);
     let check = "--health http:/healthz --health-interval 100ms";
     let put = format!("set put web bad --backend 10.1.1.2:9005 --backend [fd00:1::2]:9005 {check}");
+    let mut all_met = Vec::new();
     for _ in 0..rollouts(2) {
         ERRS.store(false, Ordering::Relaxed);
         ground.expect(&put, 0);
@@ -213,12 +265,14 @@ fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
         let outcome = ground.expect("upgrade web --to bad --steps 20,100 --interval 20s --json", 3);
         let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
         let (step, message) = (&receipt["steps"][0], receipt["message"].as_str().unwrap());
-        eprintln!("9005: after {} ms: {message}", step["observed_ms"]);
+        eprintln!("answers 500: after {} ms: {message}", step["observed_ms"]);
         assert!(message.contains("answers 500"), "{message}");
         let met = step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap();
-        assert!((1..=160).contains(&met), "{met}");
+        assert!((1..=most(160)).contains(&met), "{met}");
+        all_met.push(met);
         assert_eq!(ground.answers(), ["v1", "v1"]);
     }
+    tell("answers 500, by its health check", rollouts(2), rollouts(2), &all_met);
     // It answers 500 before the upgrade begins: nothing is switched at all.
     let epoch = ground.epoch();
     let refused = ground.expect("upgrade web --to bad --steps 20,100", 1);
@@ -230,14 +284,22 @@ fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
 #[test]
 fn an_equal_version_is_never_rolled_back() {
     let ground = Ground::new("auto");
-    let load = load(&ground, 400);
+    let load = load(&ground);
     let mut to = "v2";
-    for _ in 0..rollouts(8) {
+    let (all, mut right) = (rollouts(8), 0);
+    for _ in 0..all {
         let line = format!("upgrade web --to {to} --steps 5,50,100 --interval 700ms --drain-timeout 0s");
+        let outcome = ground.cli(&line);
         // 4: connections that are kept open stay.
-        ground.cli(&line).expect_code(&[0, 4]).unwrap();
-        to = if to == "v2" { "v1" } else { "v2" };
+        if matches!(outcome.code, 0 | 4) {
+            right += 1;
+            to = if to == "v2" { "v1" } else { "v2" };
+        } else {
+            eprintln!("{}{}", outcome.stdout, outcome.stderr);
+        }
     }
+    tell("is the same", right, all, &[]);
+    assert_eq!(right, all, "a false roll-back");
     drop(load);
 }
 
