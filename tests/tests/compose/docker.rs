@@ -281,10 +281,15 @@ impl Site {
 
     /// A container that is a client: its resolver is the agent.
     pub fn client_container(&self) -> Namespace {
+        self.client_container_on("bridge")
+    }
+
+    /// The same on a network.
+    pub fn client_container_on(&self, network: &str) -> Namespace {
         let dns = DNS.trim_end_matches(":53");
         let image = "flaccid/countdown_example:v1";
         self.dockerd.docker(&format!(
-            "run -d --name client --dns {dns} --dns-search switcher.internal {image} /bin/sleep 1000"
+            "run -d --name client --network {network} --dns {dns} --dns-search switcher.internal {image} /bin/sleep 1000"
         ));
         self.lab.adopt("inside", self.dockerd.pid("client")).unwrap()
     }

@@ -5,6 +5,7 @@
 mod docker;
 mod ends;
 mod labels;
+mod networks;
 mod restarts;
 mod thread;
 mod upgrade;
