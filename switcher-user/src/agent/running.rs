@@ -255,9 +255,8 @@ impl Running {
             }
             State::CheckingHealth => checking("the new set is asked by its health check"),
             State::Resetting { since_ms, time_ms } => {
-                let left = self.left.unwrap_or_default();
-                let ends_ms = since_ms + time_ms;
-                draining(epoch, left, self.pace.estimate_ms(), ends_ms.saturating_sub(now))
+                let left_ms = (since_ms + time_ms).saturating_sub(now);
+                self.draining(epoch, left_ms)
             }
             _ => return,
         };
@@ -389,7 +388,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     /// After each move of the machine: it has ended, or it is looked after on.
-    pub(super) async fn settle(&mut self, running: Running) {
+    pub(super) async fn settle(&mut self, mut running: Running) {
         if let State::Done(End::Refused { why, timed_out }) = &running.rollout.state {
             let error = if *timed_out {
                 ApiError::new(
