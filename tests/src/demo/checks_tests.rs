@@ -110,9 +110,10 @@ fn sound_fresh() -> BTreeMap<String, Vec<u64>> {
     [("v1".to_owned(), vec![50, 150, 350]), ("v2".to_owned(), vec![250])].into()
 }
 
+/// Of the row alone.
+const SOUND_OF_ROW: u64 = clients::KEPT_ALIVE as u64 + 4 + 4 + 1;
 /// What the kernel has counted of a sound run: of each of two clients its kept-alive and its 4 fresh connections and 4 fresh pings; a
 /// long conversation, of the client outside once for each of 4 images; the transfers and the sample.
-const SOUND_OF_ROW: u64 = clients::KEPT_ALIVE as u64 + 4 + 4 + 1;
 const SOUND_OPENED: u64 = (KEPT_ALIVE + clients::KEPT_ALIVE) as u64 + 2 * (4 + 4) + (4 + 1) + 2 + SAMPLE as u64;
 
 /// After the last ping.
