@@ -10,7 +10,7 @@ use super::accounts::Accounts;
 use super::clients::{self, Row, new_after, pings_after};
 use super::conversations;
 use super::quiet::QuietTimes;
-use super::stage::{KEPT_ALIVE, SAMPLE, TRANSFER_BYTES};
+use super::stage::{KEPT_ALIVE, Restart, SAMPLE, TRANSFER_BYTES};
 use crate::traffic::{KeptReport, LoadReport, Ping, SampleReport, TransferReport};
 
 /// Half of the connections, give or take this many points.
@@ -34,6 +34,9 @@ pub(super) struct Findings<'a> {
     pub load: &'a LoadReport,
     pub pings: &'a [Ping],
     pub rows: &'a [Row],
+    /// Of processes of the host.
+    pub host_switches: &'a [Switch],
+    pub restart: &'a Restart,
     /// Flows of the alias that the kernel counted as opened.
     pub flows_opened: u64,
     pub share: &'a SampleReport,
@@ -57,31 +60,66 @@ pub(super) fn judge(findings: &Findings<'_>) -> Vec<Check> {
         pings_answered(findings.pings),
         final_switches(findings),
         final_for_pings(findings),
-        exit_codes(findings),
+        exit_codes(&all_switches(findings)),
         drained(findings.drained),
         quiet(findings.quiet),
-        receipts(findings.switches),
+        receipts(&all_switches(findings)),
+        adopted(findings.restart),
+        opened(findings),
     ];
-    checks.push(opened(findings));
     checks.push(outside(findings));
-    checks.extend(findings.rows.iter().map(|one| row(one, findings.switches)));
+    checks.extend(findings.rows.iter().map(|one| row(one, findings)));
     checks
+}
+
+/// In the order in which they were made.
+fn all_switches(findings: &Findings<'_>) -> Vec<Switch> {
+    let mut all = [findings.switches, findings.host_switches].concat();
+    all.sort_by_key(|switch| switch.began_us);
+    all
+}
+
+/// The next agent goes on with the programs and their counters.
+fn adopted(restart: &Restart) -> Check {
+    let (before, after) = (restart.opened_before, restart.opened_after);
+    let detail = format!(
+        "programs {}; flows opened {before} before, {after} after, under load",
+        if restart.adopted {
+            "adopted as they ran"
+        } else {
+            "NOT adopted"
+        }
+    );
+    check(
+        "an agent killed under load is adopted",
+        restart.adopted && after > before && before > 0,
+        detail,
+    )
 }
 
 /// The kernel's count of flows is the clients' own count of what they opened.
 fn opened(findings: &Findings<'_>) -> Check {
-    let loads = findings.rows.iter().map(|row| &row.load).chain([findings.load]);
+    let rows = || findings.rows.iter().filter(|row| !row.of_host);
+    let loads = rows().map(|row| &row.load).chain([findings.load]);
     let transfers = [&findings.load.upload, &findings.load.download];
     let begun = |load: &LoadReport| load.fresh_began_us.values().map(Vec::len).sum::<usize>() + load.kept_alive.len();
     let tcp = loads.map(begun).sum::<usize>() as u64
         + findings.share.connections
         + transfers.into_iter().flatten().count() as u64;
-    let mut udp = conversations::of_packets(findings.pings, findings.switches);
-    for row in findings.rows {
+    // Each image counts, also that which a new agent begins with.
+    let mut images: Vec<(u64, u64)> = vec![(findings.restart.began_us, findings.restart.ended_us)];
+    images.extend(
+        all_switches(findings)
+            .iter()
+            .map(|switch| (switch.began_us, switch.ended_us)),
+    );
+    images.sort_unstable();
+    let mut udp = conversations::of_packets(findings.pings, &images);
+    for row in rows() {
         let more = if row.local {
             conversations::of_sockets(&row.load.pings)
         } else {
-            conversations::of_packets(&row.load.pings, findings.switches)
+            conversations::of_packets(&row.load.pings, &images)
         };
         udp = *udp.start() + more.start()..=*udp.end() + more.end();
     }
@@ -101,12 +139,22 @@ fn opened(findings: &Findings<'_>) -> Check {
 
 /// The client outside as a row like the others.
 fn outside(findings: &Findings<'_>) -> Check {
-    of_client("a client outside", findings.load, findings.pings, findings.switches)
+    of_client(
+        "a client outside",
+        findings.load,
+        Some(findings.pings),
+        findings.switches,
+    )
 }
 
 /// One of the other clients: nothing failed, nothing lost, its connections stay and its new ones follow.
-fn row(row: &Row, switches: &[Switch]) -> Check {
-    let mut check = of_client(row.name, &row.load, &row.load.pings, switches);
+fn row(row: &Row, findings: &Findings<'_>) -> Check {
+    let switches = if row.of_host {
+        findings.host_switches
+    } else {
+        findings.switches
+    };
+    let mut check = of_client(row.name, &row.load, (!row.of_host).then_some(&row.load.pings), switches);
     let stays = |kept: &&KeptReport| kept.ended.is_none() && kept.answers.len() == 1;
     let kept = &row.load.kept_alive;
     let stayed = kept.iter().filter(stays).count();
@@ -117,13 +165,15 @@ fn row(row: &Row, switches: &[Switch]) -> Check {
     check
 }
 
-fn of_client(name: &'static str, load: &LoadReport, pings: &[Ping], switches: &[Switch]) -> Check {
+fn of_client(name: &'static str, load: &LoadReport, pings: Option<&[Ping]>, switches: &[Switch]) -> Check {
+    let pinged = pings.is_some();
+    let pings = pings.unwrap_or_default();
     let lost = pings.iter().filter(|ping| ping.answer.is_none()).count();
     let (tcp, tcp_old) = new_after(load, switches);
     let (udp, udp_old) = pings_after(pings, switches);
     let bad = load.failed + load.late + load.resets;
     let sums = load.ok + bad == load.due && load.due > 0;
-    let ok = sums && bad == 0 && lost == 0 && tcp > 0 && udp > 0 && tcp_old + udp_old == 0;
+    let ok = sums && bad == 0 && lost == 0 && tcp > 0 && (udp > 0) == pinged && tcp_old + udp_old == 0;
     let mut detail = format!(
         "{} requests, failed {}, late {}; {} pings, lost {lost}; {} new after a switch, at the old set {}",
         load.due,
@@ -184,7 +234,7 @@ fn no_resets(findings: &Findings<'_>) -> Check {
 fn logged_once(findings: &Findings<'_>) -> Check {
     let (load, share) = (findings.load, findings.share);
     let ids = (0..load.due).map(|number| format!("{}-{number}", load.run));
-    let rows = findings.rows.iter().map(|row| &row.load);
+    let rows = findings.rows.iter().filter(|row| !row.of_host).map(|row| &row.load);
     let of_rows = rows.flat_map(|load| (0..load.due).map(|number| format!("{}-{number}", load.run)));
     let ids = ids
         .chain(of_rows)
@@ -339,13 +389,12 @@ fn final_switches(findings: &Findings<'_>) -> Check {
 }
 
 /// 0 means that no flow is left, 4 that some are; and an upgrade away from v1 leaves at least the kept-alive connections.
-fn exit_codes(findings: &Findings<'_>) -> Check {
+fn exit_codes(switches: &[Switch]) -> Check {
     let leaves_v1 = |switch: &Switch| switch.command.contains(" upgrade ") && switch.serving == ["v2"];
     let is_right = |switch: &Switch| {
         let enough = switch.flows_left.is_some_and(|left| left >= KEPT_ALIVE as u64);
         switch.code_is_true() && (enough || !leaves_v1(switch))
     };
-    let switches = findings.switches;
     let wrong: Vec<String> = switches
         .iter()
         .filter(|switch| !is_right(switch))

@@ -12,6 +12,8 @@ struct Sound {
     load: LoadReport,
     pings: Vec<Ping>,
     rows: Vec<Row>,
+    host_switches: Vec<Switch>,
+    restart: Restart,
     flows_opened: u64,
     share: SampleReport,
     quiet: QuietTimes,
@@ -91,6 +93,7 @@ fn sound_row() -> Row {
     Row {
         name: "a container",
         local: true,
+        of_host: false,
         load: LoadReport {
             run: "container".to_owned(),
             due,
@@ -107,9 +110,20 @@ fn sound_fresh() -> BTreeMap<String, Vec<u64>> {
     [("v1".to_owned(), vec![50, 150, 350]), ("v2".to_owned(), vec![250])].into()
 }
 
+/// Of the row alone.
+const SOUND_OF_ROW: u64 = clients::KEPT_ALIVE as u64 + 4 + 4 + 1;
 /// What the kernel has counted of a sound run: of each of two clients its kept-alive and its 4 fresh connections and 4 fresh pings; a
 /// long conversation, of the client outside once for each of 4 images; the transfers and the sample.
 const SOUND_OPENED: u64 = (KEPT_ALIVE + clients::KEPT_ALIVE) as u64 + 2 * (4 + 4) + (4 + 1) + 2 + SAMPLE as u64;
+
+/// After the last ping.
+const RESTART: Restart = Restart {
+    began_us: 500,
+    ended_us: 510,
+    opened_before: 10,
+    opened_after: 11,
+    adopted: true,
+};
 
 const QUIET: QuietTimes = QuietTimes {
     upgrades: 20,
@@ -168,6 +182,8 @@ fn sound() -> Sound {
         load,
         pings: sound_pings(),
         rows,
+        host_switches: Vec::new(),
+        restart: RESTART,
         flows_opened: SOUND_OPENED,
         share,
         quiet: QUIET,
@@ -193,6 +209,8 @@ fn failing(run: &Sound) -> Vec<&'static str> {
         load: &run.load,
         pings: &run.pings,
         rows: &run.rows,
+        host_switches: &run.host_switches,
+        restart: &run.restart,
         flows_opened: run.flows_opened,
         share: &run.share,
         quiet: &run.quiet,
@@ -303,6 +321,17 @@ const FAULTS: &[(&str, Fault)] = &[
     }),
     ("flows opened are what clients opened", |run| run.flows_opened -= 1),
     ("flows opened are what clients opened", |run| run.flows_opened += 1),
+    ("an agent killed under load is adopted", |run| {
+        run.restart.adopted = false
+    }),
+    ("an agent killed under load is adopted", |run| {
+        run.restart.opened_after = 10
+    }),
+    ("a container", |run| {
+        // Processes of the host have no switch here that it could have followed.
+        (run.rows[0].of_host, run.flows_opened) = (true, run.flows_opened - SOUND_OF_ROW);
+        run.accounts.logged.retain(|id, _| !id.starts_with("container-"));
+    }),
     ("a client outside", |run| {
         run.load.fresh_began_us = [("v1".to_owned(), vec![50, 150, 250, 350])].into();
     }),

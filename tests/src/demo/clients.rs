@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::Switch;
+use super::stage::LOAD_SECONDS_MAX;
 use crate::lab::{Container, LISTENER_V4, LISTENER_V6, Lab, Namespace};
 use crate::traffic::{Generator, LoadPlan, LoadReport, Ping, Plan, Sources, Work};
 
@@ -21,6 +22,7 @@ pub(super) struct Containers {
 pub(super) struct Client {
     row: &'static str,
     local: bool,
+    of_host: bool,
     load: Generator,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Row {
     pub name: &'static str,
     /// Asked at connect(), not met by its packets.
     pub local: bool,
+    /// Its servers are processes of the host, switched by themselves; such have no pings.
+    pub of_host: bool,
     /// Its requests and pings.
     pub load: LoadReport,
 }
@@ -48,22 +52,25 @@ impl Containers {
     pub const INTERFACES: [&'static str; 2] = ["inside", "apart"];
 
     /// Starts a client of each kind.
-    pub fn start(&self, lab: &Lab, seconds_max: u32) -> Result<Vec<Client>> {
-        let plan = |run: &str| plan(run, seconds_max);
+    pub fn start(&self, lab: &Lab) -> Result<Vec<Client>> {
+        let plan = |run: &str| plan(run, [LISTENER_V4, LISTENER_V6], true);
         Ok(vec![
             Client {
                 row: "a local client: asked at connect()",
                 local: true,
+                of_host: false,
                 load: Generator::load_local(lab, lab.host(), &plan("local")?)?,
             },
             Client {
                 row: "a container in the host's cgroups",
                 local: true,
+                of_host: false,
                 load: Generator::load_local(lab, &self.inside, &plan("inside")?)?,
             },
             Client {
                 row: "a container in others: by its packets",
                 local: false,
+                of_host: false,
                 load: Generator::load_from(lab, &self.apart, &plan("apart")?)?,
             },
         ])
@@ -71,28 +78,40 @@ impl Containers {
 }
 
 impl Client {
+    /// One whose servers are processes of the host.
+    pub fn of_host(row: &'static str, load: Generator) -> Self {
+        Self {
+            row,
+            local: false,
+            of_host: true,
+            load,
+        }
+    }
+
     /// Ends its load.
     pub fn stop(mut self) -> Result<Row> {
         Ok(Row {
             name: self.row,
             local: self.local,
+            of_host: self.of_host,
             load: self.load.stop()?,
         })
     }
 }
 
-fn plan(run: &str, seconds_max: u32) -> Result<Plan> {
+/// What a client sends to these listeners.
+pub(super) fn plan(run: &str, listeners: [&str; 2], pings: bool) -> Result<Plan> {
     Ok(Plan {
         run: run.to_owned(),
-        targets: vec![LISTENER_V4.parse()?, LISTENER_V6.parse()?],
+        targets: vec![listeners[0].parse()?, listeners[1].parse()?],
         sources: Sources::default(),
         work: Work::Load(LoadPlan {
             rate_per_s: RATE_PER_S,
-            seconds_max,
+            seconds_max: LOAD_SECONDS_MAX,
             kept_alive: KEPT_ALIVE,
             upload: None,
             download: None,
-            pings: true,
+            pings,
         }),
     })
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::Switch;
 use crate::traffic::Ping;
 
 /// Of local clients: each socket is one, whatever is switched.
@@ -21,19 +20,19 @@ pub(super) fn of_sockets(pings: &[Ping]) -> RangeInclusive<u64> {
 }
 
 /// Of clients that are met by their packets: a pair of ends is one conversation in each image that a datagram of it met, since
-/// the alias says `udp: move`. Which image met a datagram that was under way during a switch is not known: hence a range.
-pub(super) fn of_packets(pings: &[Ping], switches: &[Switch]) -> RangeInclusive<u64> {
+/// the alias says `udp: move`. `images`: within which time each was put in place. Which image met a datagram that was under way during a switch is not known: hence a range.
+pub(super) fn of_packets(pings: &[Ping], images: &[(u64, u64)]) -> RangeInclusive<u64> {
     let mut pairs: BTreeMap<_, Vec<(usize, usize)>> = BTreeMap::new();
     for ping in pings {
-        let first = switches.partition_point(|switch| switch.ended_us <= ping.sent_us);
-        let last = switches.partition_point(|switch| switch.began_us <= ping.ended_us);
+        let first = images.partition_point(|&(_, ended_us)| ended_us <= ping.sent_us);
+        let last = images.partition_point(|&(began_us, _)| began_us <= ping.ended_us);
         pairs.entry((ping.target, ping.port)).or_default().push((first, last));
     }
     let (mut least, mut most) = (0, 0);
-    for images in pairs.values_mut() {
-        images.sort_unstable_by_key(|&(first, last)| (last, first));
-        least += fewest(images);
-        most += largest(images);
+    for met in pairs.values_mut() {
+        met.sort_unstable_by_key(|&(first, last)| (last, first));
+        least += fewest(met);
+        most += largest(met);
     }
     least..=most
 }

@@ -10,6 +10,7 @@ mod clients;
 mod console;
 mod conversations;
 mod document;
+mod host;
 mod options;
 mod quiet;
 mod script;

@@ -8,8 +8,9 @@ use super::accounts::{Accounts, Evidence};
 use super::clients::Client;
 use super::console::{Console, Tone};
 use super::document::{Document, Ways};
+use super::host::HostProcesses;
 use super::quiet;
-use super::stage::{Captures, KEPT_ALIVE, LOAD_SECONDS_MAX, SAMPLE, Stage};
+use super::stage::{Captures, KEPT_ALIVE, Restart, SAMPLE, Stage};
 use super::{Options, Switch, chart, checks, stack};
 use crate::interrupt;
 use crate::traffic::{Bucket, Generator, SampleReport};
@@ -23,10 +24,12 @@ const WATCH_CUTOVER: Duration = Duration::from_millis(500);
 
 /// The switches of one run, while the load goes on.
 struct Run<'a> {
-    stage: &'a Stage,
+    stage: &'a mut Stage,
     console: &'a mut Console,
     load: Generator,
     switches: Vec<Switch>,
+    /// Of the host's processes.
+    host_switches: Vec<Switch>,
 }
 
 /// Plays it all and judges.
@@ -47,6 +50,8 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         "{} upgrades back and forth with no flow to drain: median {:.1} ms, slowest {:.1} ms.",
         quiet.upgrades, quiet.median_ms, quiet.max_ms
     ));
+    let Stage { host, lab, agent, .. } = stage;
+    host.apply(lab, agent, &ways.hook)?;
     let captures = stage.capture()?;
     let load = stage.load(options, 15 + u64::from(options.cutovers))?;
     console.line(format!(
@@ -55,15 +60,19 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         options.rate
     ));
     let pings = stage.pings()?;
-    let clients = stage.containers.start(&stage.lab, LOAD_SECONDS_MAX)?;
-    console.line("And some from the host itself, from a container in its cgroups, and from one in others.");
+    let mut clients = stage.containers.start(&stage.lab)?;
+    clients.extend(HostProcesses::load(stage)?);
+    console.line("And some from the host itself, from a container in its cgroups, from one in others; and some to processes of the host.");
     let mut run = Run {
         stage,
         console,
         load,
         switches: Vec::new(),
+        host_switches: Vec::new(),
     };
     let share = run.three_states(options)?;
+    run.host_processes()?;
+    let restart = run.restart()?;
     run.cutovers(options.cutovers)?;
     interrupt::sleep(WATCH)?;
     run.console.line("");
@@ -71,7 +80,7 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
     let pings = pings.stop()?;
     let report = run.load.stop()?;
     let rows = clients.into_iter().map(Client::stop).collect::<Result<Vec<_>>>()?;
-    let mut switches = run.switches;
+    let (mut switches, host_switches) = (run.switches, run.host_switches);
     let flows_opened = stage.flows_opened()?;
     let drained = drained(stage, console)?;
     let evidence = gather(stage, options, captures)?;
@@ -80,6 +89,8 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         load: &report,
         pings: &pings,
         rows: &rows,
+        host_switches: &host_switches,
+        restart: &restart,
         flows_opened,
         share: &share,
         quiet: &quiet,
@@ -106,6 +117,31 @@ impl Run<'_> {
         self.switch(&["rollback", "web"], &["v1", "v2"])?;
         self.switch(&upgrade, &["v2"])?;
         Ok(share)
+    }
+
+    /// Those of the host, to v2 and back, twice: both aliases in one flip.
+    fn host_processes(&mut self) -> Result<()> {
+        self.console.line("");
+        for number in 1..=4 {
+            let (words, serving) = self.stage.host.upgrade(number % 2);
+            let switch = Switch::run(&self.stage.agent, &words, &serving)?;
+            let line = format!("of the host  {}", self.headline(&switch));
+            self.console.line(line);
+            self.host_switches.push(switch);
+            self.watch(WATCH_CUTOVER)?;
+        }
+        Ok(())
+    }
+
+    /// The agent is killed and replaced.
+    fn restart(&mut self) -> Result<Restart> {
+        let restart = self.stage.replace_agent()?;
+        self.console.line(format!(
+            "kill -9 of the agent, and another in its place {:.1} s later.",
+            (restart.ended_us - restart.began_us) as f64 / 1e6
+        ));
+        self.watch(WATCH_CUTOVER)?;
+        Ok(restart)
     }
 
     /// From v2 whole to v1 and back, again and again.

@@ -1,16 +1,21 @@
 //! All that runs in the demo, in the order in which it has to end.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 
 use super::clients::Containers;
 use super::console::Console;
+use super::host::HostProcesses;
 use super::{Hook, Options, Path};
-use crate::binaries;
 use crate::lab::{
     Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, LISTENER_V4, LISTENER_V6, Lab, Nginx, RST_FILTER, SYN_FILTER,
 };
 use crate::traffic::{Echo, Generator, LoadPlan, Pings, Plan, SamplePlan, Sources, TransferPlan, Work};
+use crate::{binaries, clock, interrupt};
 
+/// How long traffic goes on without an agent.
+const WITHOUT_AGENT: Duration = Duration::from_millis(500);
 /// Kept-alive connections, opened before the first switch.
 pub(super) const KEPT_ALIVE: usize = 64;
 /// The length of the upload and of the download.
@@ -32,8 +37,24 @@ pub(super) struct Stage {
     pub v1: Nginx,
     pub v2: Nginx,
     _echoes: [Echo; 2],
+    pub host: HostProcesses,
     pub containers: Containers,
     pub lab: Lab,
+}
+
+/// An agent in another's place.
+#[derive(Clone, Debug)]
+pub(super) struct Restart {
+    /// When the first was killed, microseconds since 1970.
+    pub began_us: u64,
+    /// When the next had answered.
+    pub ended_us: u64,
+    /// The kernel's count of flows before.
+    pub opened_before: u64,
+    /// And after.
+    pub opened_after: u64,
+    /// It took the programs over as they ran.
+    pub adopted: bool,
 }
 
 /// The captures of a run.
@@ -58,6 +79,7 @@ impl Stage {
             Echo::start(lab.v2(), "v2", ECHO_PORT)?,
         ];
         let containers = Containers::new(&lab)?;
+        let host = HostProcesses::start(&lab)?;
         let hook = options.hook.to_string();
         let mut arguments = vec!["--hook", &hook];
         for interface in Containers::INTERFACES {
@@ -75,6 +97,7 @@ impl Stage {
             v1,
             v2,
             _echoes: echoes,
+            host,
             containers,
             lab,
         })
@@ -169,11 +192,28 @@ impl Stage {
         Ok(serde_json::from_str(&status.stdout)?)
     }
 
+    /// The agent dies as by `kill -9`, traffic goes on without one, and another takes over.
+    pub fn replace_agent(&mut self) -> Result<Restart> {
+        let (opened_before, began_us) = (self.flows_opened()?, clock::unix_us());
+        self.agent.kill()?;
+        interrupt::sleep(WITHOUT_AGENT)?;
+        self.agent.launch()?;
+        let opened_after = self.flows_opened()?;
+        let log = std::fs::read_to_string(self.agent.log())?;
+        Ok(Restart {
+            began_us,
+            ended_us: clock::unix_us(),
+            opened_before,
+            opened_after,
+            adopted: log.contains("adopted as they run"),
+        })
+    }
+
     /// Flows opened by `web` in all, as the kernel counted them.
     pub fn flows_opened(&self) -> Result<u64> {
         let status = self.status()?;
         let sets = status["aliases"].as_array().into_iter().flatten();
-        let sets = sets.filter(|alias| alias["alias"] == "web" || alias["name"] == "web");
+        let sets = sets.filter(|alias| alias["name"] == "web");
         let sets = sets.flat_map(|alias| alias["sets"].as_array().into_iter().flatten());
         Ok(sets.filter_map(|set| set["counters"]["flows_opened"].as_u64()).sum())
     }
@@ -185,6 +225,7 @@ impl Stage {
             .as_array()
             .into_iter()
             .flatten()
+            .filter(|alias| alias["name"] == "web")
             .flat_map(|alias| alias["sets"].as_array().into_iter().flatten())
             .flat_map(|set| set["backends"].as_array().into_iter().flatten())
             .filter_map(|backend| backend["path"].as_str().map(str::to_owned))

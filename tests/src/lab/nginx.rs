@@ -79,6 +79,14 @@ impl Nginx {
         Self::listen(lab, lab.host(), version, ["127.0.0.1", "::1"], port)
     }
 
+    /// The same on the addresses that the lab's host has towards the client.
+    ///
+    /// # Errors
+    /// If it cannot be configured or does not listen in time.
+    pub fn start_on_host(lab: &Lab, version: &str, port: u16) -> Result<Self> {
+        Self::listen(lab, lab.host(), version, ["10.0.0.1", "fd00:c::1"], port)
+    }
+
     fn listen(lab: &Lab, space: &Namespace, version: &str, addresses: [&str; 2], port: u16) -> Result<Self> {
         let dir = lab.dir().join(format!("nginx-{version}"));
         for folder in ["temp", "files", "uploads"] {
