@@ -200,6 +200,7 @@ fn plan() -> Plan {
         kept_alive: 4,
         upload: None,
         download: None,
+        pings: false,
     };
     Plan {
         run: "cutovers".to_owned(),
@@ -255,12 +256,13 @@ impl Drop for Locals {
 
 /// One ping of each kind. A new one counts from before its socket is connected: that is where it is decided.
 fn round(talker: &mut Talker, kind: &str, name: &str) -> [Ping; 3] {
-    let long = ping(talker, false, &["send long ping"], "recv long");
+    let long = ping(talker, name, false, &["send long ping"], "recv long");
     let (open, connect) = (format!("open new {kind}"), format!("connect new {name}"));
-    let connected = ping(talker, true, &[&open, &connect, "send new ping"], "recv new");
+    let connected = ping(talker, name, true, &[&open, &connect, "send new ping"], "recv new");
     talker.step("close new").unwrap();
     let named = ping(
         talker,
+        name,
         true,
         &[&open, &format!("sendto new {name} ping")],
         "recvfrom new",
@@ -269,17 +271,21 @@ fn round(talker: &mut Talker, kind: &str, name: &str) -> [Ping; 3] {
     [long, connected, named]
 }
 
-fn ping(talker: &mut Talker, fresh: bool, send: &[&str], receive: &str) -> Ping {
+fn ping(talker: &mut Talker, name: &str, fresh: bool, send: &[&str], receive: &str) -> Ping {
     let sent_us = unix_us();
     for step in send {
         talker.step(step).unwrap();
     }
     let answer = talker.try_step(receive).unwrap();
     // `recvfrom` says from whom, too.
-    let name = |text: String| text.split(' ').find(|word| word.starts_with('v')).map(str::to_owned);
+    let who = |text: String| text.split(' ').find(|word| word.starts_with('v')).map(str::to_owned);
     Ping {
+        target: name.parse().unwrap(),
+        // The talker does not tell its port, and nobody asks for it here.
+        port: 0,
         sent_us,
+        ended_us: unix_us(),
         fresh,
-        answer: answer.ok().and_then(name),
+        answer: answer.ok().and_then(who),
     }
 }
