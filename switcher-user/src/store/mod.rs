@@ -236,7 +236,7 @@ fn recorded_addresses(file: &Path) -> Result<Vec<AddedAddress>, StoreError> {
             path: path(),
             cause: error.to_string(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
         Err(cause) => Err(StoreError::Unreadable { path: path(), cause }),
     }
 }

@@ -230,7 +230,7 @@ impl<'a> Site<'a> {
                     format!("{waiting}; the time is up and no traffic was moved: docker logs shows what it says");
                 return Err(ApiError::new(ErrorCode::TimedOut, text));
             }
-            if self.printer.is_live() || said.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            if said.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
                 self.printer.progress(&waiting);
                 said = Some(Instant::now());
             }
