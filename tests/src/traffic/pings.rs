@@ -135,24 +135,33 @@ fn run(target: SocketAddr, fresh: bool, pause: Duration, stop: &AtomicBool) -> R
 }
 
 fn open(target: SocketAddr) -> Result<UdpSocket> {
+    connect(bind(target)?, target)
+}
+
+fn bind(target: SocketAddr) -> Result<UdpSocket> {
     let any: SocketAddr = match target {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).context("cannot open a socket for pings")?;
     socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+    Ok(socket)
+}
+
+fn connect(socket: UdpSocket, target: SocketAddr) -> Result<UdpSocket> {
     socket
         .connect(target)
         .with_context(|| format!("cannot ping {target}"))?;
     Ok(socket)
 }
 
-/// A socket with a port that none before had: the same port again is the same conversation again.
+/// A socket with a port that none before had: the same port again is the same conversation again. One with a port that was
+/// used is not connected: for a process on the host that alone is a flow.
 fn open_anew(target: SocketAddr, used: &mut HashSet<u16>) -> Result<UdpSocket> {
     for _ in 0..PORT_TRIES_MAX {
-        let socket = open(target)?;
+        let socket = bind(target)?;
         if used.insert(socket.local_addr()?.port()) {
-            return Ok(socket);
+            return connect(socket, target);
         }
     }
     anyhow::bail!("no port is left for a new conversation with {target}")
