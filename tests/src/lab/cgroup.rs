@@ -50,27 +50,53 @@ impl Cgroup {
 
 /// Where cgroup2 is mounted.
 fn root() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut lines = mounts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    match lines.find(|fields| fields.get(2) == Some(&"cgroup2")) {
-        Some(fields) => Ok(PathBuf::from(fields[1])),
+    match mounts("cgroup2")?.pop() {
+        Some(root) => Ok(root),
         None => bail!("no cgroup2 is mounted; the lab needs one: mount -t cgroup2 none DIR"),
     }
 }
 
-/// Names of the cgroups below the root.
+/// Where cgroups of one kind are mounted, the first place last.
+fn mounts(kind: &str) -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let lines = mounts
+        .lines()
+        .rev()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let of_kind = lines.filter(|fields| fields.get(2) == Some(&kind));
+    Ok(of_kind.map(|fields| PathBuf::from(fields[1])).collect())
+}
+
+/// Every place a lab's cgroup may be: Docker makes one with each controller of cgroup's first version too, and leaves them.
+fn every_root() -> Vec<PathBuf> {
+    ["cgroup2", "cgroup"]
+        .map(mounts)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect()
+}
+
+/// Names of the cgroups below each root.
 pub(super) fn names() -> Vec<String> {
-    let entries = root().and_then(|root| Ok(fs::read_dir(root)?));
-    let entries = entries.into_iter().flatten().flatten();
+    let entries = every_root()
+        .into_iter()
+        .flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
 }
 
-/// Ends what is in the cgroup and removes it. Not there: nothing to do.
+/// Ends what is in the cgroup and removes it, below each root. Not there: nothing to do.
+///
+/// # Errors
+/// Of the first that could not be removed; the others are gone.
 pub(super) fn remove(name: &str) -> Result<()> {
-    let Ok(root) = root() else { return Ok(()) };
-    let path = root.join(name);
+    let removed = every_root().into_iter().map(|root| remove_one(&root.join(name)));
+    removed.fold(Ok(()), Result::and)
+}
+
+fn remove_one(path: &Path) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
@@ -78,7 +104,7 @@ pub(super) fn remove(name: &str) -> Result<()> {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     let end = Instant::now() + EMPTY_LIMIT;
     loop {
-        match fs::remove_dir(&path) {
+        match fs::remove_dir(path) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= end => {
                 return Err(error).with_context(|| format!("cannot remove the cgroup {}", path.display()));

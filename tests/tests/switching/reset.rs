@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::ground;
 use crate::rules::{RULES, add_rules};
 use anyhow::Result;
 use serde_json::Value;
@@ -201,18 +202,9 @@ struct Site {
 
 /// `other` has the same backend as v1 of `web`, in a set of the same name.
 fn stack(path: &str) -> String {
+    let web = ground::stack(path);
     format!(
-        r#"version: 1
-stack: shop
-aliases:
-  web:
-    listen: ["198.51.100.10:80/tcp", "[2001:db8::10]:80/tcp"]
-    path: {path}
-    split: {{v1: 100}}
-    sets:
-      v1: {{backends: ["10.1.0.2:8080", "[fd00::2]:8080"]}}
-      v2: {{backends: ["10.1.1.2:8080", "[fd00:1::2]:8080"]}}
-  other:
+        r#"{web}  other:
     listen: ["198.51.100.10:81/tcp"]
     path: {path}
     split: {{v1: 100}}
