@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
-use switcher_user::net::{BackendRoute, Interface, Observed, Observer, RouteKind};
+use switcher_user::net::{BackendRoute, Interface, Observed, Observer, RouteKind, XdpFeatures};
 
 /// A network namespace that goes away with its value, in a panic too.
 struct Namespace {
@@ -284,6 +284,26 @@ fn the_own_address_of_a_point_to_point_link_is_not_its_peers() {
     let v1 = interfaces.iter().find(|interface| interface.name == "v1").unwrap();
     assert!(v1.addresses.contains(&"10.80.0.1".parse().unwrap()), "{v1:?}");
     assert!(!v1.addresses.contains(&"10.80.0.2".parse().unwrap()), "{v1:?}");
+}
+
+/// By the kernel's own word: XDP on a veth goes on to the stack at most, on a tap it may send on.
+#[test]
+fn drivers_say_what_they_do_with_xdp() {
+    let (host, _backend) = host_with_backend();
+    host.ip("link add br0 type bridge");
+    host.ip("tuntap add tap0 mode tap");
+    host.ip("tuntap add tap1 mode tap vnet_hdr");
+    let interfaces = host.observe(&[]).interfaces;
+    let of = |name: &str| interfaces.iter().find(|interface| interface.name == name).unwrap();
+    let tap = XdpFeatures {
+        runs: true,
+        sends_on: true,
+    };
+    assert_eq!(of("tap0").xdp, Some(tap));
+    assert_eq!(of("br0").xdp, Some(XdpFeatures::default()));
+    assert!(of("v1").xdp.unwrap().runs);
+    let partial = |name: &str| of(name).partial_sums;
+    assert_eq!([partial("tap0"), partial("tap1"), partial("v1")], [false, true, true]);
 }
 
 #[test]

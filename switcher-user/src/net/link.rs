@@ -5,10 +5,16 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::Handle;
+use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 
-use super::{Interface, NetError, ask};
+use super::{Interface, NetError, ask, netdev};
+
+/// `linux/if_link.h`
+const IFLA_TUN_VNET_HDR: u16 = 5;
 
 /// An interface, and what decides whether packets may be redirected into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,12 @@ pub(super) async fn all(handle: &Handle) -> Result<BTreeMap<u32, Link>, NetError
         .map(|message| (message.header.index, read(message)))
         .collect();
     note_vlans(&mut links);
+    // A kernel that does not say is none that can be asked nothing else.
+    for (ifindex, features) in netdev::features().unwrap_or_default() {
+        if let Some(link) = links.get_mut(&ifindex) {
+            link.interface.xdp = Some(features);
+        }
+    }
     let what = "the addresses";
     let ask = async {
         handle
@@ -78,6 +90,8 @@ fn read(message: &LinkMessage) -> Link {
             kind: None,
             link_address: [0; 6],
             vlan: None,
+            xdp: None,
+            partial_sums: false,
             addresses: Vec::new(),
         },
         below: None,
@@ -93,6 +107,7 @@ fn read(message: &LinkMessage) -> Link {
             LinkAttribute::LinkInfo(infos) => {
                 veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
                 link.interface.kind = infos.iter().find_map(kind);
+                link.interface.partial_sums = infos.iter().any(may_be_partial);
             }
             LinkAttribute::Address(bytes) => {
                 link.interface.link_address = bytes.as_slice().try_into().unwrap_or_default();
@@ -114,6 +129,17 @@ fn kind(info: &LinkInfo) -> Option<String> {
     match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
         _ => None,
+    }
+}
+
+/// A tap without a header for them takes whole frames only, as a wire does.
+fn may_be_partial(info: &LinkInfo) -> bool {
+    match info {
+        LinkInfo::Kind(kind) => *kind != InfoKind::Tun,
+        LinkInfo::Data(InfoData::Tun(facts)) => {
+            facts.contains(&InfoTun::Other(DefaultNla::new(IFLA_TUN_VNET_HDR, vec![1])))
+        }
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@ mod ask;
 mod bridge;
 mod legacy;
 mod link;
+mod netdev;
 mod nfnetlink;
 mod nftables;
 mod observed;
@@ -17,7 +18,9 @@ mod sockets;
 mod sshd_config;
 
 pub use address::HostAddress;
-pub use observed::{Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
+pub use observed::{
+    Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way, XdpFeatures,
+};
 pub use sockets::LocalSocket;
 
 use std::collections::{BTreeMap, BTreeSet};

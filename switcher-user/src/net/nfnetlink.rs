@@ -52,7 +52,7 @@ impl Message {
 }
 
 /// The value of the first of `attributes` numbered `kind`.
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(super) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let mut all = NlasIterator::new(attributes).map_while(Result::ok);
     let found = all.find(|attribute| attribute.kind() == kind)?;
     let length = found.value_length();

@@ -44,6 +44,15 @@ pub struct BridgePort {
     pub name: String,
 }
 
+/// What an interface's driver can do with XDP programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpFeatures {
+    /// It runs them.
+    pub runs: bool,
+    /// They may send frames on: back out, to another driver, and from another driver.
+    pub sends_on: bool,
+}
+
 /// An interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -63,6 +72,10 @@ pub struct Interface {
     pub link_address: [u8; 6],
     /// A VLAN device that stands on it.
     pub vlan: Option<String>,
+    /// Its driver; `None`: the kernel does not say (before Linux 6.3).
+    pub xdp: Option<XdpFeatures>,
+    /// Packets may come in with checksums that hardware was to finish: their sender is a stack of this machine.
+    pub partial_sums: bool,
     /// Its addresses, sorted.
     pub addresses: Vec<IpAddr>,
 }

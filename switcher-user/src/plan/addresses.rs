@@ -95,6 +95,8 @@ mod tests {
             kind: None,
             link_address: [2, 0, 0, 0, 0, 1],
             vlan: None,
+            xdp: None,
+            partial_sums: false,
             addresses: Vec::new(),
         }
     }

@@ -88,6 +88,8 @@ mod tests {
             kind: kind.map(str::to_owned),
             link_address: [2, 0, 0, 0, 0, 1],
             vlan: None,
+            xdp: None,
+            partial_sums: false,
             addresses: Vec::new(),
         }
     }

@@ -284,6 +284,8 @@ fn interface(name: &str, ifindex: u32) -> Interface {
         kind: Some("veth".to_owned()),
         link_address: [2, 0, 0, 0, 0, 1],
         vlan: None,
+        xdp: None,
+        partial_sums: false,
         addresses: Vec::new(),
     }
 }
