@@ -2,7 +2,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::abi::{AliasRow, FlowIdentity, FlowSide, PATH_BYPASS, PATH_SOCKET, PATH_STACK, State, add, micros, ticks};
+use crate::abi::{
+    AliasRow, FlowIdentity, FlowSide, PATH_BYPASS, PATH_DRIVER, PATH_SOCKET, PATH_STACK, State, add, micros, ticks,
+};
 use crate::choose::{self, Again, Choice};
 use crate::flow::{self, Found, Opening};
 use crate::latency::observe;
@@ -29,7 +31,9 @@ pub enum Action {
     },
     /// Hands it to the program of the socket path, which begins anew: see [`socket::ingress`].
     ToSocketProgram,
-    /// Sends it by the route to its destination; by this interface where the routing does not say. No way: lets it go on.
+    /// Hands it to the program of replies on the driver path, which begins anew: see [`crate::driver::reply`].
+    ToReplyProgram,
+    /// Sends it by the route to its destination; under TC by this interface where the routing does not say. No way: lets it go on.
     ToRoute {
         /// Where the client's last packet came in.
         ifindex: u32,
@@ -69,6 +73,12 @@ const TO_SOCKET_PROGRAM: Verdict = Verdict {
     action: Action::ToSocketProgram,
 };
 
+/// Counted by that program, but where it is missing.
+const TO_REPLY_PROGRAM: Verdict = Verdict {
+    reason: Reason::OtherHook,
+    action: Action::ToReplyProgram,
+};
+
 /// A packet that comes in by an interface: from a client, or from a backend on the bypass path.
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
@@ -93,6 +103,8 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     {
         return if P::CAN_BYPASS && found.identity.path == PATH_BYPASS && is_from_backend(packet, found) {
             reply(packet, tables, &parsed, found)
+        } else if P::IS_DRIVER && found.identity.path == PATH_DRIVER && is_from_backend(packet, found) {
+            TO_REPLY_PROGRAM
         } else {
             Verdict::pass(Reason::OtherHook)
         };
@@ -119,7 +131,7 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 
 /// Anybody can send packets that look like the backend's; only the backend is behind its veth.
 #[inline(always)]
-fn is_from_backend<P: Packet>(packet: &P, found: &Found<'_>) -> bool {
+pub(crate) fn is_from_backend<P: Packet>(packet: &P, found: &Found<'_>) -> bool {
     found.record.backend.ifindex.load(Relaxed) == packet.ifindex()
 }
 
@@ -250,7 +262,13 @@ fn open<P: Packet, T: Tables>(
     let is_beside = backend.bridge != 0 && backend.bridge == packet.ifindex();
     let is_reached = P::CAN_BYPASS && (backend.path == PATH_BYPASS || is_beside);
     let bypass = is_reached && (is_fresh || packet.fits(backend.ifindex));
-    let path = if bypass { PATH_BYPASS } else { PATH_STACK };
+    let path = if bypass {
+        PATH_BYPASS
+    } else if P::IS_DRIVER && backend.path == PATH_DRIVER && packet.sends_on() {
+        PATH_DRIVER
+    } else {
+        PATH_STACK
+    };
     let mut identity = identity(parsed, choice, path, parsed.key.source_port);
     match begin(packet, tables, parsed, &mut identity, backend.ifindex, again, now_ns) {
         Ok(()) => {}
@@ -272,7 +290,7 @@ fn open<P: Packet, T: Tables>(
         }
         Err(reason) => return Verdict::drop(reason),
     }
-    let reason = if bypass {
+    let reason = if is_past_the_stack::<P>(&identity) {
         Reason::OpenedBypass
     } else {
         Reason::OpenedStack
@@ -371,9 +389,15 @@ pub(crate) fn account_client<P: Packet, T: Tables>(packet: &P, tables: &T, parse
     settle(tables, found, event, now_ticks);
 }
 
+/// True where this hook carries the flow past the stack; another one's way is closed to it.
+#[inline(always)]
+const fn is_past_the_stack<P: Packet>(identity: &FlowIdentity) -> bool {
+    (P::CAN_BYPASS && identity.path == PATH_BYPASS) || (P::IS_DRIVER && identity.path == PATH_DRIVER)
+}
+
 #[inline(always)]
 const fn forward_reason<P: Packet>(identity: &FlowIdentity) -> Reason {
-    if P::CAN_BYPASS && identity.path == PATH_BYPASS {
+    if is_past_the_stack::<P>(identity) {
         Reason::ForwardBypass
     } else {
         Reason::ForwardStack
@@ -395,8 +419,17 @@ fn send_to_backend<P: Packet>(
     if rewrite::to_backend(packet, parsed, identity).is_err() {
         return Verdict::drop(Reason::RewriteFailed);
     }
-    if !P::CAN_BYPASS || identity.path != PATH_BYPASS {
+    if !is_past_the_stack::<P>(identity) {
         return Verdict::pass(reason);
+    }
+    // The hop is counted when the way is known: without one, the stack counts it.
+    if P::IS_DRIVER {
+        return Verdict {
+            reason,
+            action: Action::ToRoute {
+                ifindex: backend_ifindex,
+            },
+        };
     }
     past_the_stack(
         packet,
@@ -437,13 +470,16 @@ fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, foun
 
 /// Whether the client sees what the backend sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
+    /// It does.
     Shown,
+    /// It does not: a shield.
     Hidden,
 }
 
+/// A reply, seen and counted.
 #[inline(always)]
-fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) -> Seen {
+pub(crate) fn account_reply<T: Tables>(tables: &T, parsed: &Parsed, found: &Found<'_>) -> Seen {
     let record = found.record;
     let now_ticks = ticks(tables.coarse_now_ns());
     record.seen_ticks.store(now_ticks, Relaxed);

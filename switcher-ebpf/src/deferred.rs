@@ -10,8 +10,10 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{Word64, XdpDevice};
+use crate::driver::{Route, Sendable};
 use crate::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
 use crate::parse::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::reason::Reason;
 use crate::sum::{fold, same, updated};
 
 const IPV4_TOTAL_LENGTH: u32 = 2;
@@ -33,6 +35,8 @@ pub trait Sums {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Pending {
+    /// The reason to count for a packet that is to be sent on, and 1; 0: it is not.
+    send: Word64,
     /// Where the checksum is; 0: there is nothing to do.
     offset: Word64,
     /// Where the bytes that it covers begin.
@@ -43,6 +47,21 @@ pub struct Pending {
     pseudo: Word64,
     /// What changed in the segment.
     changed: Word64,
+}
+
+impl Pending {
+    /// Notes that the packet is to be sent on, for this reason.
+    #[inline(always)]
+    pub fn note_send(&self, reason: Reason) {
+        self.send.store(reason as u64 + 1, Relaxed);
+    }
+
+    /// The number of the reason for which it is to be sent on.
+    #[must_use]
+    #[inline(always)]
+    pub fn send(&self) -> Option<u32> {
+        (self.send.load(Relaxed) as u32).checked_sub(1)
+    }
 }
 
 /// Where the rest of what is known of a packet stands. It is asked for and not kept: a program has little stack.
@@ -65,11 +84,25 @@ impl<P: Packet + Sums, L: Place> Deferred<P, L> {
     #[inline(always)]
     pub fn new(packet: P, place: L) -> Self {
         if let Some(pending) = place.pending() {
-            for word in [&pending.offset, &pending.is_v4, &pending.pseudo, &pending.changed] {
+            for word in [
+                &pending.offset,
+                &pending.is_v4,
+                &pending.pseudo,
+                &pending.changed,
+                &pending.send,
+            ] {
                 word.store(0, Relaxed);
             }
         }
         Self { packet, place }
+    }
+
+    /// See [`Pending::note_send`].
+    #[inline(always)]
+    pub fn note_send(&self, reason: Reason) {
+        if let Some(pending) = self.place.pending() {
+            pending.note_send(reason);
+        }
     }
 
     /// Brings the changes into the checksum.
@@ -158,9 +191,24 @@ impl Pending {
     }
 }
 
+impl<P: Sendable + Sums, L: Place> Sendable for Deferred<P, L> {
+    #[inline(always)]
+    fn find_way(&mut self, route: Route<'_>) -> Result<(), Reason> {
+        self.packet.find_way(route)
+    }
+}
+
 impl<P: Packet + Sums, L: Place> Packet for Deferred<P, L> {
     /// Only a TC program can hand a packet to a veth's other end.
     const CAN_BYPASS: bool = false;
+    const IS_DRIVER: bool = true;
+
+    #[inline(always)]
+    fn sends_on(&self) -> bool {
+        self.place
+            .device(self.packet.ifindex())
+            .is_some_and(XdpDevice::sends_on)
+    }
 
     #[inline(always)]
     fn ethertype(&self) -> u16 {

@@ -16,6 +16,7 @@ pub mod choose;
 pub mod connect;
 pub mod decide;
 pub mod deferred;
+pub mod driver;
 pub mod flow;
 pub mod latency;
 #[cfg(not(target_arch = "bpf"))]

@@ -17,6 +17,12 @@ pub trait Packet {
     /// stack, and what is on the bypass path goes by the stack from here on.
     const CAN_BYPASS: bool;
 
+    /// True where the hook can send packets on in the driver, by [`crate::abi::PATH_DRIVER`].
+    const IS_DRIVER: bool;
+
+    /// True when the driver that the packet came in by takes part in that.
+    fn sends_on(&self) -> bool;
+
     /// The EtherType, in host byte order.
     fn ethertype(&self) -> u16;
     /// True when the link layer's destination is this host: not another machine, and not many.

@@ -13,11 +13,13 @@ use etherparse::{
 };
 use one_alias::OneAlias;
 use proptest::prelude::*;
-use switcher_ebpf::abi::{PATH_BYPASS, PATH_STACK, XdpDevice};
+use switcher_ebpf::abi::{PATH_BYPASS, PATH_DRIVER, PATH_STACK, XdpDevice};
 use switcher_ebpf::decide::{self, Action};
 use switcher_ebpf::deferred::Deferred;
+use switcher_ebpf::driver;
 use switcher_ebpf::native::{HOST_ADDRESS, MemoryPacket, MemoryPlace, MemoryTables};
 use switcher_ebpf::parse::{Content, Parsed, parse};
+use switcher_ebpf::reason::Reason;
 use switcher_ebpf::sum::fold;
 use switcher_ebpf::tables::Tables as _;
 
@@ -208,6 +210,30 @@ fn by_xdp(tables: &MemoryTables, frame: &[u8], place: &MemoryPlace) -> Vec<u8> {
     packet.finish().unwrap().bytes
 }
 
+/// What the driver sends to the backend; passes to the stack where it finds no way.
+fn sent_on(tables: &MemoryTables, frame: &[u8], way: Result<(), Reason>) -> (Action, Vec<u8>) {
+    let place = MemoryPlace::new(HOST_ADDRESS, XdpDevice::SENDS_ON);
+    let mut packet = Deferred::new(MemoryPacket::new(frame.to_vec(), IFINDEX), &place);
+    let verdict = decide::ingress(&mut packet, tables);
+    assert!(matches!(verdict.action, Action::ToRoute { .. }), "{verdict:?}");
+    let mut packet = packet.finish().unwrap();
+    packet.way = way;
+    (driver::send(&mut packet).action, packet.bytes)
+}
+
+/// The same for what the backend answers.
+fn answered(tables: &MemoryTables, frame: &[u8], way: Result<(), Reason>) -> (Action, Vec<u8>) {
+    let place = MemoryPlace::new(HOST_ADDRESS, XdpDevice::SENDS_ON);
+    let packet = MemoryPacket {
+        way,
+        ..MemoryPacket::new(frame.to_vec(), BACKEND_IFINDEX)
+    };
+    let mut packet = Deferred::new(packet, &place);
+    assert_eq!(decide::ingress(&mut packet, tables).action, Action::ToReplyProgram);
+    let verdict = driver::reply(&mut packet, tables);
+    (verdict.action, packet.finish().unwrap().bytes)
+}
+
 fn leave(tables: &MemoryTables, frame: &[u8]) -> Vec<u8> {
     let mut packet = MemoryPacket::new(frame.to_vec(), IFINDEX);
     assert_eq!(decide::egress(&mut packet, tables).action, Action::Pass);
@@ -247,7 +273,7 @@ fn sum_of(bytes: &[u8]) -> u64 {
 
 /// A virtual device that has seen these kinds of checksums, the last one last.
 fn device(seen: &[bool]) -> MemoryPlace {
-    let place = MemoryPlace::new(HOST_ADDRESS, true);
+    let place = MemoryPlace::new(HOST_ADDRESS, XdpDevice::PARTIAL_SUMS);
     let device: &XdpDevice = place.xdp_device();
     seen.iter().for_each(|full| device.note(*full));
     place
@@ -277,6 +303,26 @@ proptest! {
             let (action, back) = by_tc(tables, &mirrored(&there), BACKEND_IFINDEX);
             assert_eq!(action, Action::ToRoute { ifindex: IFINDEX });
             assert_eq!(mirrored(&back), words.frame(words.client, words.listener, words.ttl - 2));
+        });
+    }
+
+    /// But for the two hops that it counts. Where the driver finds no way, the stack gets what it can work with: to the
+    /// backend what it would have got on its own path, from the backend what that sent.
+    #[test]
+    fn from_driver_to_driver(words in words()) {
+        with_tables(&words, PATH_DRIVER, |tables| {
+            let to_route = |ifindex| Action::ToRoute { ifindex };
+            let (action, there) = sent_on(tables, &words.sent(), Ok(()));
+            assert_eq!((action, &there), (to_route(IFINDEX), &words.at_the_backend(1)));
+            let (action, back) = answered(tables, &mirrored(&there), Ok(()));
+            assert_eq!(action, to_route(BACKEND_IFINDEX));
+            assert_eq!(mirrored(&back), words.frame(words.client, words.listener, words.ttl - 2));
+
+            let no_way = Err(Reason::BypassNoRoute);
+            let again = sent_on(tables, &words.sent(), no_way);
+            assert_eq!(again, (Action::Pass, words.at_the_backend(0)));
+            let back = mirrored(&there);
+            assert_eq!(answered(tables, &back, no_way), (Action::Pass, back));
         });
     }
 

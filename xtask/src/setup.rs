@@ -56,6 +56,7 @@ const NEEDS: &[Need] = &[
            present: linker_runs, scope: Scope::Build },
     Need { what: "nginx", packages: &["nginx-light"], present: || on_path("nginx"), scope: Scope::All },
     Need { what: "iperf3", packages: &["iperf3"], present: || on_path("iperf3"), scope: Scope::All },
+    Need { what: "socat", packages: &["socat"], present: || on_path("socat"), scope: Scope::All },
     Need { what: "ethtool", packages: &["ethtool"], present: || on_path("ethtool"), scope: Scope::All },
     Need { what: "nft", packages: &["nftables"], present: || on_path("nft"), scope: Scope::All },
     Need { what: "ip", packages: &["iproute2"], present: || on_path("ip"), scope: Scope::All },

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 #[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, IntoBytes, KnownLayout))]
 #[repr(C)]
 pub struct XdpDevice {
-    /// Its link-layer address, first byte lowest, and [`XdpDevice::PARTIAL_SUMS`]; the agent's.
+    /// Its link-layer address, first byte lowest, [`XdpDevice::PARTIAL_SUMS`] and [`XdpDevice::SENDS_ON`]; the agent's.
     address: Word64,
     /// What its checksums were like; the program's.
     sums: Word64,
@@ -20,24 +20,26 @@ pub struct XdpDevice {
 impl XdpDevice {
     /// Packets may come with a checksum that hardware was to finish: a virtual device, whose sender is a host's stack.
     pub const PARTIAL_SUMS: u64 = 1 << 48;
+    /// Its driver takes part in sending frames on past the stack, and their checksums are complete.
+    pub const SENDS_ON: u64 = 1 << 49;
     const ADDRESS: u64 = Self::PARTIAL_SUMS - 1;
     const FULL_SEEN: u64 = 1;
     const LAST_WAS_FULL: u64 = 2;
 
-    /// The words of an interface that was just attached to.
+    /// The words of an interface that was just attached to. `flags`: [`XdpDevice::PARTIAL_SUMS`] or
+    /// [`XdpDevice::SENDS_ON`], or 0.
     #[must_use]
-    pub const fn words(address: [u8; 6], has_partial_sums: bool) -> [u64; 2] {
+    pub const fn words(address: [u8; 6], flags: u64) -> [u64; 2] {
         let [a, b, c, d, e, f] = address;
-        let flag = if has_partial_sums { Self::PARTIAL_SUMS } else { 0 };
-        [u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | flag, 0]
+        [u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | flags, 0]
     }
 
     /// An interface in memory.
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
-    pub fn new(address: [u8; 6], has_partial_sums: bool) -> Self {
+    pub fn new(address: [u8; 6], flags: u64) -> Self {
         let device = Self::default();
-        device.address.store(Self::words(address, has_partial_sums)[0], Relaxed);
+        device.address.store(Self::words(address, flags)[0], Relaxed);
         device
     }
 
@@ -54,6 +56,13 @@ impl XdpDevice {
     #[inline(always)]
     pub fn has_partial_sums(&self) -> bool {
         self.address.load(Relaxed) & Self::PARTIAL_SUMS != 0
+    }
+
+    /// See [`XdpDevice::SENDS_ON`].
+    #[must_use]
+    #[inline(always)]
+    pub fn sends_on(&self) -> bool {
+        self.address.load(Relaxed) & Self::SENDS_ON != 0
     }
 
     /// A checksum that was surely complete was seen here, at some time.

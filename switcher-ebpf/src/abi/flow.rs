@@ -15,6 +15,9 @@ pub const PATH_LOCAL: u8 = 2;
 /// Handed to a listening socket of the host itself, as it came.
 pub const PATH_SOCKET: u8 = 3;
 
+/// Sent on in the driver by the host's routes, where both interfaces have the XDP hook; anywhere else by the stack.
+pub const PATH_DRIVER: u8 = 4;
+
 /// One direction of a conversation, as it stands in the packet. Key of the flow index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -74,7 +77,7 @@ pub struct FlowIdentity {
     pub backend_id: u32,
     /// IP protocol.
     pub protocol: u8,
-    /// [`PATH_STACK`], [`PATH_BYPASS`], [`PATH_LOCAL`] or [`PATH_SOCKET`].
+    /// [`PATH_STACK`], [`PATH_BYPASS`], [`PATH_LOCAL`], [`PATH_SOCKET`] or [`PATH_DRIVER`].
     pub path: u8,
     /// [`FlowIdentity::MOVES`], [`FlowIdentity::ALONE`].
     pub flags: u8,
@@ -155,7 +158,8 @@ pub struct FlowSide {
     pub acked: Word32,
     /// [`FlowSide::SYN`] and the others.
     pub flags: Word32,
-    /// The client's: where its last packet came in. The backend's: its host-side veth, for the bypass path; on the socket path
+    /// The client's: where its last packet came in. The backend's: its host-side veth, for the bypass path, and the interface behind which it is for
+    /// the driver path; on the socket path
     /// the port of the listening socket, in network byte order.
     pub ifindex: Word32,
 }

@@ -128,7 +128,7 @@ pub struct BackendRow {
     pub address: Address,
     /// Its port in network byte order; 0: the listener's.
     pub port: u16,
-    /// [`super::PATH_STACK`], [`super::PATH_BYPASS`] or, for loopback addresses only, [`super::PATH_SOCKET`].
+    /// [`super::PATH_STACK`], [`super::PATH_BYPASS`], [`super::PATH_DRIVER`] or, for loopback addresses only, [`super::PATH_SOCKET`].
     pub path: u8,
     /// Zero.
     pub reserved: u8,

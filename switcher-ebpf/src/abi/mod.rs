@@ -12,8 +12,8 @@ pub use address::Address;
 pub use counters::{HISTOGRAM_BUCKETS, Histogram, SetCounters, SetLatencies, VERDICTS_MAX, add};
 pub use device::XdpDevice;
 pub use flow::{
-    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PATH_STACK,
-    SharedIdentity, State, StateWord,
+    FlowIdentity, FlowKey, FlowRecord, FlowSide, IndexValue, PATH_BYPASS, PATH_DRIVER, PATH_LOCAL, PATH_SOCKET,
+    PATH_STACK, SharedIdentity, State, StateWord,
 };
 pub use image::{
     AliasRow, BackendRow, BackendTable, HeaderRow, ListenerRow, MAGLEV_PER_ROW, MaglevRow, Row, SEGMENTS_PER_ROW,
@@ -23,7 +23,7 @@ pub use traffic::{FlowTraffic, SideTraffic};
 pub use word::{Word32, Word64};
 
 /// Version of the layouts and of their meaning. It is part of the pin path: two versions never share a map.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// First word of an image.
 pub const IMAGE_MAGIC: u32 = 0x5357_4348;
 /// Most rows (of 64 bytes) one image may have: 64 MiB.

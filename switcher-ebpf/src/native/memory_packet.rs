@@ -4,7 +4,9 @@ use std::vec::Vec;
 
 use crate::abi::{Address, FlowKey};
 use crate::deferred::Sums;
+use crate::driver::{Route, Sendable};
 use crate::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
+use crate::reason::Reason;
 use crate::sum;
 
 const ETHERNET_HEADER: usize = 14;
@@ -25,6 +27,8 @@ pub struct MemoryPacket {
     pub listening: Vec<(Address, u16)>,
     /// The key whose listening socket got the packet.
     pub assigned: Option<FlowKey>,
+    /// Whether the driver finds a way for it.
+    pub way: Result<(), Reason>,
 }
 
 impl MemoryPacket {
@@ -37,6 +41,7 @@ impl MemoryPacket {
             sockets: Vec::new(),
             listening: Vec::new(),
             assigned: None,
+            way: Ok(()),
         }
     }
 
@@ -66,8 +71,19 @@ impl Sums for MemoryPacket {
     }
 }
 
+impl Sendable for MemoryPacket {
+    fn find_way(&mut self, _: Route<'_>) -> Result<(), Reason> {
+        self.way
+    }
+}
+
 impl Packet for MemoryPacket {
     const CAN_BYPASS: bool = true;
+    const IS_DRIVER: bool = false;
+
+    fn sends_on(&self) -> bool {
+        false
+    }
 
     fn ethertype(&self) -> u16 {
         self.load::<2>(12).map_or(0, u16::from_be_bytes)

@@ -11,12 +11,11 @@ pub struct MemoryPlace {
 }
 
 impl MemoryPlace {
-    /// An interface with this link-layer address. `has_partial_sums`: packets may come with checksums that hardware was to
-    /// finish.
+    /// An interface with this link-layer address. `flags`: see [`XdpDevice::words`].
     #[must_use]
-    pub fn new(address: [u8; 6], has_partial_sums: bool) -> Self {
+    pub fn new(address: [u8; 6], flags: u64) -> Self {
         Self {
-            device: XdpDevice::new(address, has_partial_sums),
+            device: XdpDevice::new(address, flags),
             pending: Pending::default(),
         }
     }

@@ -280,7 +280,8 @@ fn must_bypass(next: &Desired, touched: &Touched, resolved: &Resolved, ifindex: 
 fn take_stack(resolved: &mut Resolved, ifindex: u32, why: &str) {
     let leads_there = |path: Path| match path {
         Path::Bypass { ifindex: of } | Path::Bridge { ifindex: of, .. } => of == ifindex,
-        Path::Stack | Path::Socket => false,
+        // No program of its own stands there.
+        Path::Driver { .. } | Path::Stack | Path::Socket => false,
     };
     let sets = resolved.image.aliases.iter_mut().flat_map(|alias| &mut alias.sets);
     for backend in sets.flat_map(|set| &mut set.backends) {

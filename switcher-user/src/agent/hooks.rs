@@ -7,7 +7,7 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::kernel::{Device, KernelError, Role};
 use crate::model::{Hook, HookPolicy};
-use crate::net::{Interface, Observed};
+use crate::net::{Interface, Observed, XdpEdge};
 use crate::plan::{HookChoice, choose_hook};
 
 /// Where clients come in, as asked for.
@@ -29,8 +29,24 @@ pub(super) struct Edge {
 impl Edge {
     /// False when the choice has to be made again. Up, down and addresses are nothing to a hook.
     fn holds_for(&self, interface: &Interface) -> bool {
-        let facts = |of: &Interface| (of.ifindex, of.link_address, of.kind.clone(), of.vlan.clone());
+        let facts = |of: &Interface| {
+            (
+                of.ifindex,
+                of.link_address,
+                of.kind.clone(),
+                of.vlan.clone(),
+                of.sends_on(),
+            )
+        };
         facts(&self.seen) == facts(interface)
+    }
+
+    fn as_xdp(&self) -> XdpEdge {
+        XdpEdge {
+            name: self.seen.name.clone(),
+            ifindex: self.seen.ifindex,
+            sends_on: self.seen.sends_on(),
+        }
     }
 }
 
@@ -80,15 +96,16 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             interface: interface.name.clone(),
             ifindex: interface.ifindex,
             link_address: interface.link_address,
-            is_virtual: interface.kind.is_some(),
+            partial_sums: interface.partial_sums,
+            sends_on: interface.sends_on(),
         };
         self.kernel.run(move |kernel| kernel.attach_xdp(&device)).await
     }
 
-    /// What was seen, and which interfaces have a hook that cannot bypass.
+    /// What was seen, and which interfaces have a hook that has a bypass of its own kind, or none.
     pub(super) fn with_hooks(&self, observed: &Arc<Observed>) -> Arc<Observed> {
         let by_xdp = self.hooks.iter().filter(|(_, edge)| edge.choice.hook == Hook::Xdp);
-        let xdp_edges: Vec<String> = by_xdp.map(|(name, _)| name.clone()).collect();
+        let xdp_edges: Vec<XdpEdge> = by_xdp.map(|(_, edge)| edge.as_xdp()).collect();
         if xdp_edges == observed.xdp_edges {
             return Arc::clone(observed);
         }

@@ -261,7 +261,7 @@ fn backends(
     let status = |(at, backend): (usize, &crate::plan::Backend)| {
         let choice = choices.and_then(|choices| choices.get(at));
         let path = match choice.map(|choice| choice.path) {
-            Some(Path::Bypass { .. }) => "bypass",
+            Some(Path::Bypass { .. } | Path::Driver { .. }) => "bypass",
             Some(Path::Socket) => "socket",
             Some(Path::Stack | Path::Bridge { .. }) | None => "stack",
         };

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use switcher_ebpf::abi::{
     ABI_VERSION, Address, AliasRow, BackendRow, BackendTable, HeaderRow, IMAGE_MAGIC, IMAGE_ROWS_MAX, ListenerRow,
-    MAGLEV_PER_ROW, MaglevRow, PATH_BYPASS, PATH_SOCKET, PATH_STACK, Row, SEGMENTS_MAX, SEGMENTS_PER_ROW, SegmentRow,
-    SetRow,
+    MAGLEV_PER_ROW, MaglevRow, PATH_BYPASS, PATH_DRIVER, PATH_SOCKET, PATH_STACK, Row, SEGMENTS_MAX, SEGMENTS_PER_ROW,
+    SegmentRow, SetRow,
 };
 use thiserror::Error;
 
@@ -172,6 +172,7 @@ fn segment_row(piece: &[(u32, u32)]) -> Row {
 fn backend_row(backend: &BackendPlan) -> Row {
     let (path, ifindex, bridge) = match backend.path {
         Path::Bypass { ifindex } => (PATH_BYPASS, ifindex, 0),
+        Path::Driver { ifindex } => (PATH_DRIVER, ifindex, 0),
         Path::Stack => (PATH_STACK, 0, 0),
         Path::Bridge { bridge, ifindex } => (PATH_STACK, ifindex, bridge),
         Path::Socket => (PATH_SOCKET, 0, 0),

@@ -12,6 +12,12 @@ pub enum Path {
         /// The host-side veth of the backend.
         ifindex: u32,
     },
+    /// Sent on in the driver to the interface with this index, from other interfaces that have XDP; through the host's own
+    /// stack from all others.
+    Driver {
+        /// Behind which the backend is.
+        ifindex: u32,
+    },
     /// Through the host's own stack.
     Stack,
     /// Handed to a listening socket of the host itself, on a loopback address.

@@ -13,8 +13,8 @@ use aya::maps::{Array, ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues
 use aya::programs::SchedClassifier;
 use switcher_ebpf::abi::{
     FLOW_SLOTS, FlowIdentity, FlowRecord, FlowSide, FlowTraffic, HeaderRow, IMAGE_MAGIC, LIVENESS_FRESH_UNTIL,
-    LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_LOCAL, PATH_SOCKET, PENDING_SLOTS, Row, SETS_MAX, SetLatencies,
-    State, StateWord, Word64, ticks,
+    LIVENESS_HOME, LIVENESS_WORDS, PATH_BYPASS, PATH_DRIVER, PATH_LOCAL, PATH_SOCKET, PENDING_SLOTS, Row, SETS_MAX,
+    SetLatencies, State, StateWord, Word64, ticks,
 };
 use switcher_ebpf::connect;
 use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
@@ -34,7 +34,7 @@ use super::{bpffs, clock, image_map, netns};
 use crate::image::{self, ImagePlan};
 use crate::model::{Failure, Hook};
 
-const MAPS: [&str; 13] = [
+const MAPS: [&str; 15] = [
     "PROGRAMS",
     "IMAGE",
     "FLOW_INDEX",
@@ -46,6 +46,8 @@ const MAPS: [&str; 13] = [
     "SET_LATENCIES",
     "VERDICTS",
     "XDP_DEVICES",
+    "XDP_PROGRAMS",
+    "XDP_WAY",
     "XDP_SCRATCH",
     "XDP_PENDING",
 ];
@@ -541,7 +543,7 @@ fn view(slot: u32, record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> O
         protocol: id.protocol,
         epoch: id.epoch,
         path: match id.path {
-            PATH_BYPASS => FlowPath::Bypass,
+            PATH_BYPASS | PATH_DRIVER => FlowPath::Bypass,
             PATH_SOCKET => FlowPath::Socket,
             PATH_LOCAL => FlowPath::Local,
             _ => FlowPath::Stack,

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, ProgramArray};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use switcher_ebpf::abi::XdpDevice;
@@ -17,6 +17,9 @@ use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::pin::{LinkPlace, LinkPlan, Pin};
 
 const PROGRAM: &str = "switcher_xdp";
+/// Those that it calls on the driver path, by their place in the map.
+const CALLED: [&str; 2] = ["switcher_send", "switcher_reply"];
+const CALLED_MAP: &str = "XDP_PROGRAMS";
 const DEVICES: &str = "XDP_DEVICES";
 const LINK_SUFFIX: &str = "-xdp";
 
@@ -29,8 +32,10 @@ pub struct Device {
     pub ifindex: u32,
     /// Its link-layer address: frames for others pass.
     pub link_address: [u8; 6],
-    /// No hardware: packets may come with checksums that are not complete.
-    pub is_virtual: bool,
+    /// Packets may come with checksums that hardware was to finish.
+    pub partial_sums: bool,
+    /// Frames may be sent on from here and to here, past the stack.
+    pub sends_on: bool,
 }
 
 fn pin(root: &Path, ifindex: u32) -> PathBuf {
@@ -65,6 +70,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &Device, root: &Path) -> Result<()
     let doing = || format!("attaching XDP to {}", device.interface);
     tell(ebpf, device, root)?;
     adopt::ready(ebpf, root, PROGRAM)?;
+    for (index, name) in (0..).zip(CALLED) {
+        install(ebpf, root, index, name)?;
+    }
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or_else(|| super::datapath::missing(PROGRAM))?
@@ -74,6 +82,20 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &Device, root: &Path) -> Result<()
         let remedy = remedy(&error);
         step(doing(), remedy)(error)
     })
+}
+
+/// Where the XDP program finds the one that it calls.
+fn install(ebpf: &mut Ebpf, root: &Path, index: u32, name: &str) -> Result<(), KernelError> {
+    let doing = || format!("installing the BPF program {name}");
+    adopt::ready(ebpf, root, name)?;
+    let program = ebpf.program(name).ok_or_else(|| super::datapath::missing(name))?;
+    let program = program.fd().map_err(step(doing(), SEE_REASON))?;
+    let program = program.try_clone().map_err(step(doing(), SEE_REASON))?;
+    let map = ebpf
+        .map_mut(CALLED_MAP)
+        .ok_or_else(|| super::datapath::missing(CALLED_MAP))?;
+    let mut map: ProgramArray<&mut MapData> = map.try_into().map_err(step(doing(), SEE_REASON))?;
+    map.set(index, &program, 0).map_err(step(doing(), SEE_REASON))
 }
 
 fn attach_or_replace(program: &mut Xdp, ifindex: u32, pin: &Path) -> Result<(), ProgramError> {
@@ -122,7 +144,9 @@ fn tell(ebpf: &mut Ebpf, device: &Device, root: &Path) -> Result<(), KernelError
             let _ = map.remove(&ifindex);
         }
     }
-    let words = XdpDevice::words(device.link_address, device.is_virtual);
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags = flag(device.partial_sums, XdpDevice::PARTIAL_SUMS) | flag(device.sends_on, XdpDevice::SENDS_ON);
+    let words = XdpDevice::words(device.link_address, flags);
     map.insert(device.ifindex, Abi(words), 0)
         .map_err(step(doing(), SEE_REASON))
 }

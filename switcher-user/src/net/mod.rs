@@ -19,7 +19,8 @@ mod sshd_config;
 
 pub use address::HostAddress;
 pub use observed::{
-    Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way, XdpFeatures,
+    Added, BackendRoute, BridgePort, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way, XdpEdge,
+    XdpFeatures,
 };
 pub use sockets::LocalSocket;
 

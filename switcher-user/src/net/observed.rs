@@ -80,6 +80,26 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
 }
 
+impl Interface {
+    /// Frames may be sent on from here and to here by XDP, past the stack: the driver takes part, and no checksum waits for
+    /// hardware that such a frame does not meet.
+    #[must_use]
+    pub fn sends_on(&self) -> bool {
+        !self.partial_sums && self.xdp.is_some_and(|xdp| xdp.sends_on)
+    }
+}
+
+/// An interface of clients whose hook is XDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpEdge {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// See [`Interface::sends_on`].
+    pub sends_on: bool,
+}
+
 /// Everything seen at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -91,8 +111,9 @@ pub struct Observed {
     pub firewall: Vec<String>,
     /// The interfaces by index.
     pub interfaces: Vec<Interface>,
-    /// Interfaces of clients whose hook is XDP: from there nothing can take the bypass. The agent's own doing.
-    pub xdp_edges: Vec<String>,
+    /// Interfaces of clients whose hook is XDP: only from there, and only to one that sends on, can packets be sent past the
+    /// stack. The agent's own doing.
+    pub xdp_edges: Vec<XdpEdge>,
     /// This host does not forward IPv4: what goes through its stack reaches no backend.
     pub forwards_no_v4: bool,
     /// The same for IPv6.

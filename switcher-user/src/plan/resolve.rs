@@ -147,7 +147,9 @@ impl Resolved {
         let by_stack = |v4: bool| {
             let mut elsewhere = backends().filter(|backend| is_elsewhere(&backend.address));
             elsewhere.any(|backend| {
-                matches!(backend.path, Path::Stack | Path::Bridge { .. }) && backend.address.is_ipv4() == v4
+                // A driver asks for the routes of a host that forwards.
+                matches!(backend.path, Path::Stack | Path::Driver { .. } | Path::Bridge { .. })
+                    && backend.address.is_ipv4() == v4
             })
         };
         let mut notes = Vec::new();
@@ -157,7 +159,7 @@ impl Resolved {
         ] {
             if off && by_stack(v4) {
                 notes.push(format!(
-                    "{switch} is 0: backends that are reached through the stack get no packets; set it to 1 (sysctl -w {switch}=1)"
+                    "{switch} is 0: backends that are reached through the stack, or from driver to driver, get no packets; set it to 1 (sysctl -w {switch}=1)"
                 ));
             }
         }
@@ -250,7 +252,7 @@ impl Resolver<'_> {
                 self.refuse(strict, self.refused_socket(set_name, index, backend, why))?;
             }
             if self.alias.path == PathPolicy::Bypass
-                && !matches!(choice.path, Path::Bypass { .. })
+                && !matches!(choice.path, Path::Bypass { .. } | Path::Driver { .. })
                 && self.alias.split.has(set_name)
             {
                 let why = choice.why.clone();
@@ -281,7 +283,9 @@ impl Resolver<'_> {
                 why: "it is a loopback address: connections are handed to the listening socket".to_owned(),
             };
         }
+        let by_driver = self.by_driver(route);
         let between = match route.kind {
+            _ if by_driver => None,
             RouteKind::Veth => self.no_way_past(),
             RouteKind::Local => Some("it is an address of this host itself".to_owned()),
             RouteKind::Routed => Some(format!(
@@ -289,15 +293,20 @@ impl Resolver<'_> {
             )),
             RouteKind::Unreachable => Some("there is no route to it".to_owned()),
         };
-        let bypass = Path::Bypass { ifindex: route.ifindex };
+        let ifindex = route.ifindex;
+        let (bypass, behind) = if by_driver {
+            (
+                Path::Driver { ifindex },
+                format!("behind {interface}, to which XDP sends on"),
+            )
+        } else {
+            (Path::Bypass { ifindex }, format!("behind {interface}"))
+        };
         let (path, why) = match (self.alias.path, between, self.observed.firewall.first()) {
             (PathPolicy::Stack, _, _) => (Path::Stack, "path is stack".to_owned()),
             (_, Some(between), _) => (Path::Stack, between),
-            (PathPolicy::Bypass, None, _) => (bypass, format!("path is bypass, behind {interface}")),
-            (PathPolicy::Auto, None, None) => (
-                bypass,
-                format!("behind {interface}, and the host has no firewall or NAT rules"),
-            ),
+            (PathPolicy::Bypass, None, _) => (bypass, format!("path is bypass, {behind}")),
+            (PathPolicy::Auto, None, None) => (bypass, format!("{behind}, and the host has no firewall or NAT rules")),
             (PathPolicy::Auto, None, Some(_)) => (
                 Path::Stack,
                 "the host has firewall or NAT rules that a bypass would walk past".to_owned(),
@@ -353,9 +362,15 @@ impl Resolver<'_> {
         })
     }
 
+    /// Where clients come in by XDP, and the backend is behind such an interface too.
+    fn by_driver(&self, route: &BackendRoute) -> bool {
+        let mut edges = self.observed.xdp_edges.iter().filter(|edge| edge.sends_on);
+        route.kind == RouteKind::Routed && edges.any(|edge| edge.ifindex == route.ifindex)
+    }
+
     /// An XDP program that hands a packet to a veth loses its checksum, or all of it.
     fn no_way_past(&self) -> Option<String> {
-        let edges = &self.observed.xdp_edges;
+        let edges: Vec<&str> = self.observed.xdp_edges.iter().map(|edge| edge.name.as_str()).collect();
         (!edges.is_empty()).then(|| {
             format!(
                 "clients come in by {}, whose hook is xdp, and only tc reaches a veth's other end or a socket",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::image::Path;
 use crate::model::{AliasName, PathPolicy, SETS_PER_ALIAS_MAX, SetName, Weight};
-use crate::net::{BackendRoute, Observed, RouteKind};
+use crate::net::{BackendRoute, Observed, RouteKind, XdpEdge};
 
 fn alias(name: &str) -> AliasName {
     name.parse().unwrap()
@@ -98,6 +98,36 @@ fn the_path_follows_policy_place_and_firewall() {
             }
         });
         assert_eq!(got, wanted, "{case}");
+    }
+}
+
+/// The backend behind an interface that has XDP, whose driver takes part; and behind one whose driver does not.
+#[test]
+fn a_backend_behind_a_driver_that_sends_on_is_reached_so() {
+    use PathPolicy::{Auto, Bypass, Stack};
+    let table = [
+        (Auto, true, false, Some(Path::Driver { ifindex: 7 })),
+        (Auto, true, true, Some(Path::Stack)),
+        (Auto, false, false, Some(Path::Stack)),
+        (Bypass, true, true, Some(Path::Driver { ifindex: 7 })),
+        (Bypass, false, false, None),
+        (Stack, true, false, Some(Path::Stack)),
+    ];
+    for (policy, sends_on, firewall, wanted) in table {
+        let desired = web(policy);
+        let everything = Touched::between(&Desired::default(), &desired);
+        let edge = |ifindex, sends_on| XdpEdge {
+            name: format!("edge{ifindex}"),
+            ifindex,
+            sends_on,
+        };
+        let observed = Observed {
+            xdp_edges: vec![edge(2, true), edge(7, sends_on)],
+            ..observed(&desired, RouteKind::Routed, firewall)
+        };
+        let got = desired.resolve(&observed, &everything).ok();
+        let path = got.map(|resolved| resolved.image.aliases[0].sets[0].backends[0].path);
+        assert_eq!(path, wanted, "{policy:?}, sends on {sends_on}, firewall {firewall}");
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod access_log;
 mod agent;
+mod cable;
 mod capture;
 mod cgroup;
 mod namespace;
@@ -23,13 +24,14 @@ mod teardown;
 
 pub use access_log::{LogEntry, read_access_log};
 pub use agent::Agent;
+pub use cable::{Cable, End};
 pub use capture::{Capture, Captured, Packet, RST_FILTER, SYN_FILTER};
 pub use cgroup::Cgroup;
 pub use namespace::Namespace;
 pub use network::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, V1_V4, V1_V6, V2_V4, V2_V6};
 pub use nginx::Nginx;
 pub use process::{Outcome, Process, run};
-pub use site::{Container, Lab};
+pub use site::{Container, Lab, Wires};
 pub use sshd::{Sshd, banner};
 pub use talker::Talker;
 pub use teardown::{sweep, tear_down};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::Namespace;
 use super::process::{guarded, run};
+use super::{Cable, End, Namespace, Wires};
 
 /// Where clients find the application over IPv4; no device has this address.
 pub const LISTENER_V4: &str = "198.51.100.10:80";
@@ -48,10 +48,13 @@ route add local 10.200.0.0/16 dev lo
 route add local fd00:200::/64 dev lo
 ";
 
-const HOST: &str = "\
+const VETHS: &str = "\
 link add client type veth peer name eth0 netns {client}
 link add v1 type veth peer name eth0 netns {v1}
 link add v2 type veth peer name eth0 netns {v2}
+";
+
+const HOST: &str = "\
 link set lo up
 link set client up
 link set v1 up
@@ -92,7 +95,7 @@ pub(super) struct Four<'a> {
 }
 
 /// Makes the namespaces and wires them. `dir` takes the files that `ip -batch` reads.
-pub(super) fn build(dir: &Path, four: &Four<'_>) -> Result<()> {
+pub(super) fn build(dir: &Path, four: &Four<'_>, wires: Wires) -> Result<Vec<Cable>> {
     let Four { client, host, v1, v2 } = four;
     let names: String = [client, host, v1, v2]
         .iter()
@@ -103,11 +106,8 @@ pub(super) fn build(dir: &Path, four: &Four<'_>) -> Result<()> {
     sysctls(host, &[QUIET_V6, HOST_SYSCTLS])?;
     sysctls(v1, &[QUIET_V6])?;
     sysctls(v2, &[QUIET_V6])?;
-    let host_lines = HOST
-        .replace("{client}", client.name())
-        .replace("{v1}", v1.name())
-        .replace("{v2}", v2.name());
-    batch(dir, Some(host), &host_lines)?;
+    let cables = wire(dir, four, wires)?;
+    batch(dir, Some(host), HOST)?;
     batch(dir, Some(client), CLIENT)?;
     batch(
         dir,
@@ -118,7 +118,27 @@ pub(super) fn build(dir: &Path, four: &Four<'_>) -> Result<()> {
         dir,
         Some(v2),
         &BACKEND.replace("{v4}", "10.1.1").replace("{v6}", "fd00:1"),
-    )
+    )?;
+    Ok(cables)
+}
+
+/// The devices of the host, and `eth0` in each other namespace.
+fn wire(dir: &Path, four: &Four<'_>, wires: Wires) -> Result<Vec<Cable>> {
+    let Four { client, host, v1, v2 } = four;
+    if wires == Wires::Veths {
+        let lines = VETHS.replace("{client}", client.name());
+        let lines = lines.replace("{v1}", v1.name()).replace("{v2}", v2.name());
+        batch(dir, Some(host), &lines)?;
+        return Ok(Vec::new());
+    }
+    let plug = |(device, space)| {
+        let far = End { space, device: "eth0" };
+        Cable::plug(dir, End { space: host, device }, far)
+    };
+    [("client", *client), ("v1", *v1), ("v2", *v2)]
+        .into_iter()
+        .map(plug)
+        .collect()
 }
 
 /// Makes one more namespace behind the host, as a container is: at `V4.2` and `V6::2`, by the host's device `role`.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::network::{Four, add_container, build};
 use super::teardown::{KEEP_MARK, sweep, tear_down};
-use super::{Cgroup, Namespace, teardown};
+use super::{Cable, Cgroup, Namespace, teardown};
 use crate::interrupt;
 
 const ADOPT_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +28,16 @@ pub struct Lab {
     v1: Namespace,
     v2: Namespace,
     cgroup: Cgroup,
+    cables: Vec<Cable>,
+}
+
+/// What a lab's namespaces are wired with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wires {
+    /// Pairs of veths.
+    Veths,
+    /// Cables, as between machines.
+    Cables,
 }
 
 /// A container that a lab can have; the host's device to it has its name in small letters.
@@ -48,11 +58,23 @@ impl Lab {
         Self::build(false)
     }
 
+    /// The same, wired so.
+    ///
+    /// # Errors
+    /// If we are not root or a step fails; then nothing is left behind.
+    pub fn wired(wires: Wires) -> Result<Self> {
+        Self::build_with(false, wires)
+    }
+
     /// Builds a lab; with `keep`, it and its servers stay after this process.
     ///
     /// # Errors
     /// If we are not root or a step fails; then nothing is left behind.
     pub fn build(keep: bool) -> Result<Self> {
+        Self::build_with(keep, Wires::Veths)
+    }
+
+    fn build_with(keep: bool, wires: Wires) -> Result<Self> {
         if !nix::unistd::geteuid().is_root() {
             bail!("the lab makes network namespaces, which needs root; run it with sudo");
         }
@@ -74,17 +96,15 @@ impl Lab {
             v1,
             v2,
             cgroup,
+            cables: Vec::new(),
         };
-        build(
-            &lab.dir,
-            &Four {
-                client: &lab.client,
-                host: &lab.host,
-                v1: &lab.v1,
-                v2: &lab.v2,
-            },
-        )
-        .context("cannot build the lab")?;
+        let four = Four {
+            client: &lab.client,
+            host: &lab.host,
+            v1: &lab.v1,
+            v2: &lab.v2,
+        };
+        lab.cables = build(&lab.dir, &four, wires).context("cannot build the lab")?;
         lab.keep = keep;
         Ok(lab)
     }
@@ -140,9 +160,18 @@ impl Lab {
             Container::Inside => ("inside", ["10.2.0", "fd00:2"]),
             Container::Apart => ("apart", ["10.3.0", "fd00:3"]),
         };
+        self.behind(&self.host, role, ends)
+    }
+
+    /// Makes a namespace with a veth of its own to another one of the lab, where the device has the new one's name: at
+    /// `ENDS[0].2` and `ENDS[1]::2`, and all its traffic goes there. It goes with the lab.
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn behind(&self, other: &Namespace, role: &str, ends: [&str; 2]) -> Result<Namespace> {
         let space = Namespace::new(format!("{}{}-{role}", teardown::PREFIX, self.id), self.keep);
-        add_container(&self.dir, &self.host, &space, role, ends)
-            .with_context(|| format!("cannot make the container {role}"))?;
+        add_container(&self.dir, other, &space, role, ends)
+            .with_context(|| format!("cannot make the namespace {role}"))?;
         Ok(space)
     }
 
@@ -178,6 +207,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.cables.clear();
         let left = self.keep && self.dir.join(KEEP_MARK).exists();
         if !left && let Err(error) = tear_down(&self.id) {
             eprintln!("lab: {error:#}");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, TestRunResult, Xdp};
+use switcher_ebpf::abi::XdpDevice;
 use switcher_ebpf::decide::{self, Action, Verdict};
 use switcher_ebpf::deferred::Deferred;
 use switcher_ebpf::native::{HOST_ADDRESS, MemoryPacket, MemoryPlace, MemoryTables};
@@ -86,7 +87,7 @@ impl Pair {
     pub fn anew(self) -> Self {
         Self {
             native: MemoryTables::default(),
-            place: MemoryPlace::new(HOST_ADDRESS, true),
+            place: MemoryPlace::new(HOST_ADDRESS, XdpDevice::PARTIAL_SUMS),
             ..self
         }
     }
@@ -135,7 +136,7 @@ impl Pair {
             }
         };
         let code = match verdict.action {
-            Action::Pass => "pass",
+            Action::Pass | Action::ToReplyProgram => "pass",
             Action::Drop | Action::ToSocketProgram => "drop",
             Action::ToPeer { .. } | Action::ToRoute { .. } => "redirect",
         };

@@ -25,7 +25,7 @@ pub fn take() -> Pair {
     let devices = ebpf.map_mut("XDP_DEVICES").unwrap();
     let mut devices: HashMap<&mut MapData, u32, [u64; 2]> = devices.try_into().unwrap();
     devices
-        .insert(LOOPBACK, XdpDevice::words(HOST_ADDRESS, true), 0)
+        .insert(LOOPBACK, XdpDevice::words(HOST_ADDRESS, XdpDevice::PARTIAL_SUMS), 0)
         .unwrap();
     pair
 }

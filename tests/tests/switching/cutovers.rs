@@ -35,6 +35,16 @@ struct Row {
 }
 
 #[test]
+fn twenty_on_xdp_from_driver_to_driver() {
+    let row = Row {
+        hook: "xdp",
+        path: "bypass",
+        local: false,
+    };
+    twenty_on(&Ground::bare_by_driver(), &row);
+}
+
+#[test]
 fn twenty_on_tc_by_the_bypass() {
     twenty(&Row {
         hook: "tc",
@@ -71,13 +81,16 @@ fn twenty_for_local_clients() {
 }
 
 fn twenty(row: &Row) {
-    let ground = Ground::bare_with(&["--hook", row.hook]);
+    twenty_on(&Ground::bare_with(&["--hook", row.hook]), row);
+}
+
+fn twenty_on(ground: &Ground, row: &Row) {
     let _echoes =
         [(ground.lab.v1(), "v1"), (ground.lab.v2(), "v2")].map(|(space, name)| Echo::start(space, name, 5353).unwrap());
     ground.apply(&crate::ground::stack(row.path)).expect_code(&[0]).unwrap();
     ground.apply(&udp::stack(row.path, "stay")).expect_code(&[0]).unwrap();
-    let clients = Clients::start(&ground, row.local);
-    let reigns = cut_over(&ground);
+    let clients = Clients::start(ground, row.local);
+    let reigns = cut_over(ground);
     let (load, pings) = clients.stop();
     judge_requests(&load);
     judge_pings(&pings, &reigns);

@@ -4,7 +4,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Namespace, Nginx, Outcome};
+use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Namespace, Nginx, Outcome, Wires};
+
+/// Every interface has the XDP hook.
+pub const BY_DRIVER: [&str; 6] = ["--hook", "xdp", "--interface", "v1", "--interface", "v2"];
 
 const IO_LIMIT: Duration = Duration::from_secs(5);
 
@@ -41,7 +44,11 @@ impl Ground {
 
     /// The same, with more arguments for the agent.
     pub fn bare_with(arguments: &[&str]) -> Self {
-        let lab = Lab::new().expect("a lab (root is needed)");
+        Self::bare_in(Lab::new().expect("a lab (root is needed)"), arguments)
+    }
+
+    /// The same in this lab.
+    pub fn bare_in(lab: Lab, arguments: &[&str]) -> Self {
         let v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
         let v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
         let agent = Agent::start_with(&lab, arguments).unwrap();
@@ -59,6 +66,19 @@ impl Ground {
     pub fn with_hook(hook: &str) -> Self {
         let ground = Self::bare_with(&["--hook", hook]);
         ground.apply(&stack("auto")).expect_code(&[0]).unwrap();
+        ground
+    }
+
+    /// Everything up on cables, where XDP sends on from driver to driver; nothing applied.
+    pub fn bare_by_driver() -> Self {
+        let lab = Lab::wired(Wires::Cables).expect("a lab (root is needed)");
+        Self::bare_in(lab, &BY_DRIVER)
+    }
+
+    /// `web` on v1, by this path, from driver to driver.
+    pub fn by_driver(path: &str) -> Self {
+        let ground = Self::bare_by_driver();
+        ground.apply(&stack(path)).expect_code(&[0]).unwrap();
         ground
     }
 

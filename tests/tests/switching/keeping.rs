@@ -43,7 +43,10 @@ fn a_connection_that_existed_before_the_attach_lives_on() {
 }
 
 fn kept_flows_stay(hook: &str, path: &str) {
-    let ground = Ground::bare_with(&["--hook", hook]);
+    kept_flows_stay_on(&Ground::bare_with(&["--hook", hook]), path);
+}
+
+fn kept_flows_stay_on(ground: &Ground, path: &str) {
     ground.apply(&stack(path)).expect_code(&[0]).unwrap();
     let mut kept = [LISTENER_V4, LISTENER_V6].map(|listener| Kept::open(ground.lab.client(), listener));
     let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
@@ -70,6 +73,11 @@ fn kept_flows_stay_where_they_are_on_stack() {
 #[test]
 fn kept_flows_stay_where_they_are_on_xdp() {
     kept_flows_stay("xdp", "stack");
+}
+
+#[test]
+fn kept_flows_stay_where_they_are_from_driver_to_driver() {
+    kept_flows_stay_on(&Ground::bare_by_driver(), "bypass");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bad_input;
 mod contract;
 mod crash;
 mod cutovers;
+mod driver;
 mod ground;
 mod health;
 mod host_process;

@@ -17,25 +17,31 @@ fn curl(ground: &Ground, words: &[&str]) -> String {
 
 /// The client still says that it takes 1500 bytes: only the host's device towards it knows better.
 fn replies_that_are_too_big(path: &str) {
-    let ground = Ground::new(path);
+    replies_that_are_too_big_on(&Ground::new(path));
+}
+
+fn replies_that_are_too_big_on(ground: &Ground) {
     ground.v1.publish("big", BYTES, 1).unwrap();
-    set_mtu(&ground, "client");
+    set_mtu(ground, "client");
     for listener in ["198.51.100.10", "[2001:db8::10]"] {
         let url = format!("http://{listener}/files/big");
-        let size = curl(&ground, &["-o", "/dev/null", "-w", "%{size_download}", &url]);
+        let size = curl(ground, &["-o", "/dev/null", "-w", "%{size_download}", &url]);
         assert_eq!(size, BYTES.to_string(), "{url}");
     }
 }
 
 /// The backend still says that it takes 1500 bytes: only the host's device towards it knows better.
 fn requests_that_are_too_big(path: &str) {
-    let ground = Ground::new(path);
-    set_mtu(&ground, "v1");
+    requests_that_are_too_big_on(&Ground::new(path));
+}
+
+fn requests_that_are_too_big_on(ground: &Ground) {
+    set_mtu(ground, "v1");
     let file = ground.lab.dir().join("upload");
     std::fs::write(&file, vec![7; BYTES as usize]).unwrap();
     for (name, listener) in [("four", "198.51.100.10"), ("six", "[2001:db8::10]")] {
         let url = format!("http://{listener}/uploads/{name}");
-        curl(&ground, &["-T", &file.display().to_string(), &url]);
+        curl(ground, &["-T", &file.display().to_string(), &url]);
         assert_eq!(
             std::fs::metadata(ground.v1.uploaded(name)).unwrap().len(),
             BYTES,
@@ -47,6 +53,21 @@ fn requests_that_are_too_big(path: &str) {
 #[test]
 fn replies_that_are_too_big_for_the_bypass_reach_the_client() {
     replies_that_are_too_big("bypass");
+}
+
+/// The driver asks for the way before it rewrites: what the stack answers finds the backend.
+#[test]
+fn replies_that_are_too_big_for_a_driver_reach_the_client() {
+    let ground = Ground::by_driver("bypass");
+    replies_that_are_too_big_on(&ground);
+    assert!(crate::xdp::counted(&ground, "bypass_too_big") > 0);
+}
+
+#[test]
+fn requests_that_are_too_big_for_a_driver_reach_the_backend() {
+    let ground = Ground::by_driver("bypass");
+    requests_that_are_too_big_on(&ground);
+    assert!(crate::xdp::counted(&ground, "bypass_too_big") > 0);
 }
 
 #[test]

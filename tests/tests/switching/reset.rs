@@ -11,7 +11,7 @@ use crate::ground;
 use crate::rules::{RULES, add_rules};
 use anyhow::Result;
 use serde_json::Value;
-use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Namespace};
+use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Namespace, Wires};
 
 /// A socket of a test that says nothing for so long makes the test fail.
 const IO_LIMIT: Duration = Duration::from_secs(20);
@@ -216,7 +216,10 @@ fn stack(path: &str) -> String {
 
 impl Site {
     fn new(path: &str, arguments: &[&str]) -> Self {
-        let lab = Lab::new().expect("a lab (root is needed)");
+        Self::in_lab(Lab::new().expect("a lab (root is needed)"), path, arguments)
+    }
+
+    fn in_lab(lab: Lab, path: &str, arguments: &[&str]) -> Self {
         let v1 = Server::start(lab.v1(), "v1");
         let v2 = Server::start(lab.v2(), "v2");
         let agent = Agent::start_with(&lab, arguments).unwrap();
@@ -306,6 +309,12 @@ fn what_is_left_is_reset_on_stack() {
 #[test]
 fn what_is_left_is_reset_under_xdp() {
     kept_flows_live_on_and_reset_ones_begin_anew(&Site::new("auto", &["--hook", "xdp"]));
+}
+
+#[test]
+fn what_is_left_is_reset_from_driver_to_driver() {
+    let lab = Lab::wired(Wires::Cables).expect("a lab (root is needed)");
+    kept_flows_live_on_and_reset_ones_begin_anew(&Site::in_lab(lab, "bypass", &ground::BY_DRIVER));
 }
 
 fn link(space: &Namespace, state: &str) {

@@ -116,7 +116,7 @@ fn jumbo_frames_arrive_whole() {
 }
 
 /// Packets with this verdict.
-fn counted(ground: &Ground, reason: &str) -> u64 {
+pub fn counted(ground: &Ground, reason: &str) -> u64 {
     let status = ground.json("status --json");
     let rows = status["reasons"].as_array().unwrap();
     let found = rows.iter().find(|row| row["reason"] == reason);
@@ -124,7 +124,7 @@ fn counted(ground: &Ground, reason: &str) -> u64 {
 }
 
 /// A download and an upload by each family.
-fn transfers_arrive_whole(ground: &Ground) {
+pub fn transfers_arrive_whole(ground: &Ground) {
     ground.v1.publish("big", BYTES, 1).unwrap();
     let file = ground.lab.dir().join("upload");
     std::fs::write(&file, vec![7; BYTES as usize]).unwrap();
@@ -147,7 +147,10 @@ fn transfers_arrive_whole(ground: &Ground) {
 /// Bulk that stalls shows here: small answers hide it.
 #[test]
 fn iperf3_stalls_in_no_second() {
-    let ground = Ground::with_hook("xdp");
+    stalls_in_no_second(&Ground::with_hook("xdp"));
+}
+
+pub fn stalls_in_no_second(ground: &Ground) {
     let bulk = r#"version: 1
 stack: bulk
 aliases:

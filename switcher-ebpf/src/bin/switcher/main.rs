@@ -24,6 +24,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use switcher_ebpf::decide::{self, Action, Verdict};
 use switcher_ebpf::deferred::Deferred;
+use switcher_ebpf::driver;
 use switcher_ebpf::reason::Reason;
 use switcher_ebpf::socket as socket_path;
 
@@ -64,13 +65,21 @@ pub fn switcher_socket(ctx: TcContext) -> i32 {
     }
 }
 
-/// What comes in by an interface, in its driver. Everything that it rewrites goes on to the stack.
+/// What comes in by an interface, in its driver. What it rewrites goes on to the stack, or is sent on.
 #[xdp(frags)]
 #[inline(always)]
 pub fn switcher_xdp(ctx: XdpContext) -> u32 {
     let mut packet = Deferred::new(XdpPacket::new(&ctx), XdpPlace);
     let verdict = decide::ingress(&mut packet, &KernelTables);
-    maps::count(verdict.reason);
+    match verdict.action {
+        Action::ToReplyProgram => maps::call_driver_program(&ctx, maps::REPLY),
+        // Counted there.
+        Action::ToRoute { .. } => packet.note_send(verdict.reason),
+        _ => {}
+    }
+    if !matches!(verdict.action, Action::ToRoute { .. }) {
+        maps::count(verdict.reason);
+    }
     if verdict.action == Action::Drop {
         return XDP_DROP;
     }
@@ -79,7 +88,46 @@ pub fn switcher_xdp(ctx: XdpContext) -> u32 {
         maps::count(Reason::RewriteFailed);
         return XDP_DROP;
     }
+    if maps::to_send().is_some() {
+        maps::call_driver_program(&ctx, maps::SEND);
+    }
     XDP_PASS
+}
+
+/// A client's packet of the driver path, rewritten.
+#[xdp(frags)]
+#[inline(always)]
+pub fn switcher_send(ctx: XdpContext) -> u32 {
+    let verdict = driver::send(&mut XdpPacket::new(&ctx));
+    let reason = match verdict.action {
+        Action::ToRoute { .. } => maps::to_send().unwrap_or(Reason::ForwardBypass as u32),
+        _ => verdict.reason as u32,
+    };
+    maps::count_number(reason);
+    send_on(&ctx, verdict.action)
+}
+
+/// A backend's packet of the driver path.
+#[xdp(frags)]
+#[inline(always)]
+pub fn switcher_reply(ctx: XdpContext) -> u32 {
+    let mut packet = Deferred::new(XdpPacket::new(&ctx), XdpPlace);
+    let verdict = driver::reply(&mut packet, &KernelTables);
+    maps::count(verdict.reason);
+    if packet.finish().is_err() {
+        maps::count(Reason::RewriteFailed);
+        return XDP_DROP;
+    }
+    send_on(&ctx, verdict.action)
+}
+
+#[inline(always)]
+fn send_on(ctx: &XdpContext, action: Action) -> u32 {
+    match action {
+        Action::Pass => XDP_PASS,
+        Action::ToRoute { .. } => xdp::depart(ctx).unwrap_or(XDP_DROP),
+        _ => XDP_DROP,
+    }
 }
 
 /// What leaves by an interface. Only what is rewritten here is counted here: the rest was counted where it came in.
@@ -111,7 +159,8 @@ pub fn switcher_inject(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn carry_out(ctx: &TcContext, verdict: &Verdict) -> (Reason, i32) {
     let outcome = match verdict.action {
-        Action::Pass => Ok(TC_ACT_UNSPEC),
+        // The second is of XDP alone.
+        Action::Pass | Action::ToReplyProgram => Ok(TC_ACT_UNSPEC),
         Action::Drop | Action::ToSocketProgram => Ok(TC_ACT_SHOT),
         Action::ToPeer { ifindex } => redirect::to_peer(ctx, ifindex),
         Action::ToRoute { ifindex } => redirect::to_route(ctx, ifindex),

@@ -3,11 +3,13 @@
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{BPF_EXIST, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::bindings::{
+    BPF_EXIST, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup as FibLookup,
+};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use switcher_ebpf::abi::{
     CURSOR_WORDS, FLOW_SLOTS, FlowKey, FlowRecord, FlowTraffic, HISTOGRAM_BUCKETS, INDEX_ENTRIES_MAX, IndexValue,
     LIVENESS_FRESH_UNTIL, LIVENESS_HOME, LIVENESS_WORDS, Row, SETS_MAX, SetCounters, SetLatencies, StateWord,
@@ -61,6 +63,31 @@ pub fn call_socket_program(ctx: &TcContext) {
     unsafe { PROGRAMS.tail_call(ctx, 0) };
 }
 
+/// Index of the program of what clients send, in [`XDP_PROGRAMS`].
+pub const SEND: u32 = 0;
+/// Index of the program of what backends answer.
+pub const REPLY: u32 = 1;
+
+/// The programs of the driver path. A map of programs holds one kind of them.
+#[btf_map]
+static XDP_PROGRAMS: ProgramArray<2> = ProgramArray::new();
+
+/// Calls a program of the driver path; returns only where that fails.
+#[inline(always)]
+pub fn call_driver_program(ctx: &XdpContext, index: u32) {
+    // SAFETY: the agent puts programs of the same kind there; nothing here has to be dropped.
+    unsafe { XDP_PROGRAMS.tail_call(ctx, index) };
+}
+
+#[btf_map]
+static XDP_WAY: PerCpuArray<[u64; size_of::<FibLookup>() / 8], 1> = PerCpuArray::new();
+
+/// This CPU's own room for the question after a way, and its answer.
+#[inline(always)]
+pub fn way() -> Option<*mut FibLookup> {
+    XDP_WAY.get_ptr_mut(0).map(|way| way.cast())
+}
+
 #[btf_map]
 static XDP_DEVICES: HashMap<u32, XdpDevice, { XDP_DEVICES_MAX as usize }> = HashMap::new();
 #[btf_map]
@@ -77,6 +104,12 @@ pub fn scratch() -> Option<*mut Scratch> {
 
 #[btf_map]
 static XDP_PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
+
+/// The number of the reason for which this CPU's packet is to be sent on.
+#[inline(always)]
+pub fn to_send() -> Option<u32> {
+    XDP_PENDING.get(0).and_then(Pending::send)
+}
 
 /// Where the XDP program finds what it knows of a packet.
 pub struct XdpPlace;
@@ -99,7 +132,13 @@ impl Place for XdpPlace {
 /// Counts a verdict on this CPU.
 #[inline(always)]
 pub fn count(reason: Reason) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(reason as u32) {
+    count_number(reason as u32);
+}
+
+/// The same by the reason's number.
+#[inline(always)]
+pub fn count_number(reason: u32) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(reason) {
         // SAFETY: the kernel gives this CPU's own slot, and programs on these hooks do not interrupt each other.
         unsafe { *counter += 1 };
     }

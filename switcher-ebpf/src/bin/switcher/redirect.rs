@@ -13,8 +13,10 @@ use aya_ebpf::programs::TcContext;
 use switcher_ebpf::packet::ETHERTYPE_IPV4;
 use switcher_ebpf::reason::Reason;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+/// IPv4.
+pub const AF_INET: u8 = 2;
+/// IPv6.
+pub const AF_INET6: u8 = 10;
 const ETHERNET_HEADER: usize = 14;
 const _: () = assert!(size_of::<FibLookup>().is_multiple_of(8) && align_of::<FibLookup>() <= align_of::<u64>());
 

@@ -39,6 +39,12 @@ impl SkbPacket {
 
 impl Packet for SkbPacket {
     const CAN_BYPASS: bool = true;
+    const IS_DRIVER: bool = false;
+
+    #[inline(always)]
+    fn sends_on(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     fn ethertype(&self) -> u16 {

@@ -1,15 +1,22 @@
 //! A frame at the XDP hook as a packet. Reads and writes go through helpers, which cope with frames in several pieces.
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, size_of};
 
-use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::bindings::xdp_action::XDP_TX;
+use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md};
+use aya_ebpf::helpers::{
+    bpf_csum_diff, bpf_fib_lookup, bpf_redirect, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+};
 use aya_ebpf::programs::XdpContext;
-use switcher_ebpf::deferred::Sums;
+use switcher_ebpf::abi::XdpDevice;
+use switcher_ebpf::deferred::{Place as _, Sums};
+use switcher_ebpf::driver::{Route, Sendable};
 use switcher_ebpf::packet::{Covers, Ends, Packet, PacketError, SocketState, TransportSum};
+use switcher_ebpf::reason::Reason;
 use switcher_ebpf::sum::updated;
 
-use crate::maps::{self, Scratch};
+use crate::maps::{self, Scratch, XdpPlace};
+use crate::redirect::{AF_INET, AF_INET6};
 
 /// The agent attaches to Ethernet devices only.
 const ETHERNET_HEADER: u32 = 14;
@@ -77,8 +84,73 @@ impl Sums for XdpPacket {
     }
 }
 
+impl Sendable for XdpPacket {
+    /// By the host's routes and neighbours, to a driver that takes part.
+    #[inline(always)]
+    fn find_way(&mut self, route: Route<'_>) -> Result<(), Reason> {
+        let way = maps::way().ok_or(Reason::BypassNoRoute)?;
+        // SAFETY: this CPU's own room, of the size and alignment of this plain C struct, for which all zeroes are a value.
+        let found = unsafe {
+            way.write_bytes(0, 1);
+            (*way).ifindex = self.ifindex();
+            (*way).__bindgen_anon_1.tot_len = route.bytes as u16;
+            if route.is_v4 {
+                (*way).family = AF_INET;
+                (*way).__bindgen_anon_3.ipv4_src = route.source.0[3];
+                (*way).__bindgen_anon_4.ipv4_dst = route.destination.0[3];
+            } else {
+                (*way).family = AF_INET6;
+                (*way).__bindgen_anon_3.ipv6_src = route.source.0;
+                (*way).__bindgen_anon_4.ipv6_dst = route.destination.0;
+            }
+            bpf_fib_lookup(self.ctx.cast(), way, size_of::<FibLookup>() as i32, 0)
+        };
+        if found == BPF_FIB_LKUP_RET_FRAG_NEEDED as i64 {
+            return Err(Reason::BypassTooBig);
+        }
+        // SAFETY: as above.
+        let ifindex = unsafe { (*way).ifindex };
+        let takes_part = XdpPlace.device(ifindex).is_some_and(XdpDevice::sends_on);
+        if found == BPF_FIB_LKUP_RET_SUCCESS as i64 && takes_part {
+            Ok(())
+        } else {
+            Err(Reason::BypassNoRoute)
+        }
+    }
+}
+
+/// Sends the frame by the way that was found for it.
+#[inline(always)]
+pub fn depart(ctx: &XdpContext) -> Option<u32> {
+    let way = maps::way()?;
+    // SAFETY: this CPU's own room; the helper reads 12 bytes of it, where both addresses lie side by side.
+    unsafe {
+        let addresses = [(*way).dmac, (*way).smac];
+        let failed = bpf_xdp_store_bytes(
+            ctx.ctx,
+            0,
+            addresses.as_ptr().cast_mut().cast(),
+            size_of_val(&addresses) as u32,
+        );
+        if failed != 0 {
+            return None;
+        }
+        if (*way).ifindex == (*ctx.ctx).ingress_ifindex {
+            return Some(XDP_TX);
+        }
+        Some(bpf_redirect((*way).ifindex, 0) as u32)
+    }
+}
+
 impl Packet for XdpPacket {
     const CAN_BYPASS: bool = false;
+    const IS_DRIVER: bool = true;
+
+    /// What it is told by comes from the agent: see `Deferred`.
+    #[inline(always)]
+    fn sends_on(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     fn ethertype(&self) -> u16 {
