@@ -9,7 +9,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail};
 
 /// Variables that the built binaries may use, and that sudo would drop.
-const KEPT: &str = "SWITCHER_BIN,SWITCHER_LAB_BIN,SWITCHER_ROLLOUTS,SWITCHER_RATE,RUST_BACKTRACE,RUST_TEST_THREADS,RUST_LOG,CARGO_MANIFEST_DIR,PROPTEST_CASES,NO_COLOR,CI";
+const KEPT: &str = "SWITCHER_BIN,SWITCHER_LAB_BIN,SWITCHER_ROLLOUTS,SWITCHER_RATE,SWITCHER_INTERVAL_MS,RUST_BACKTRACE,RUST_TEST_THREADS,RUST_LOG,CARGO_MANIFEST_DIR,PROPTEST_CASES,NO_COLOR,CI";
 
 /// Whether we are root already.
 pub fn is_root() -> Result<bool> {

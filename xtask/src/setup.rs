@@ -55,6 +55,7 @@ const NEEDS: &[Need] = &[
     Need { what: LINKER_NEED, packages: &["gcc", "g++", "libc6-dev", "llvm-22-dev", "zlib1g-dev", "libzstd-dev"],
            present: linker_runs, scope: Scope::Build },
     Need { what: "nginx", packages: &["nginx-light"], present: || on_path("nginx"), scope: Scope::All },
+    Need { what: "openssl", packages: &["openssl"], present: || on_path("openssl"), scope: Scope::All },
     Need { what: "iperf3", packages: &["iperf3"], present: || on_path("iperf3"), scope: Scope::All },
     Need { what: "socat", packages: &["socat"], present: || on_path("socat"), scope: Scope::All },
     Need { what: "ethtool", packages: &["ethtool"], present: || on_path("ethtool"), scope: Scope::All },

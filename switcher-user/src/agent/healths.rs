@@ -24,13 +24,21 @@ impl Healths {
         let known = backends(old);
         let wanted = asked(new);
         self.held.retain(|backend, _| wanted.contains_key(backend));
-        for backend in wanted.keys() {
-            let verdict = if known.contains(backend) {
-                Verdict::Assumed
-            } else {
-                Verdict::Unproven
+        for (backend, asked) in &wanted {
+            let anew = |gets_flows: bool| {
+                let assumed = if gets_flows {
+                    Verdict::Assumed
+                } else {
+                    Verdict::Unproven
+                };
+                BackendHealth::new(assumed)
             };
-            self.held.entry(*backend).or_insert_with(|| BackendHealth::new(verdict));
+            let held = self.held.entry(*backend);
+            let held = held.or_insert_with(|| anew(known.contains(backend)));
+            // What was answered to another question says nothing; who gets flows and who does not stays until this one's answer.
+            if self.probers.spec(*backend).is_some_and(|spec| *spec != asked.spec) {
+                *held = anew(held.is_usable());
+            }
         }
         self.probers.ask(wanted);
     }

@@ -18,7 +18,7 @@ use super::hooks::{Edge, Edges};
 use super::port::{Host, Kernel, Shared};
 use super::running::Running;
 use super::wall::WallClock;
-use crate::api::Envelope;
+use crate::api::{ChangeStatus, Envelope};
 use crate::dns::Names;
 use crate::kernel::Role;
 use crate::model::{AliasName, FlipTime};
@@ -69,6 +69,8 @@ pub(super) struct Owner<K, H> {
     pub(super) last_flip: Option<FlipTime>,
     /// The last change of each alias's split.
     pub(super) switched: BTreeMap<AliasName, FlipTime>,
+    /// What the newest receipt of each alias says.
+    pub(super) changes: BTreeMap<AliasName, ChangeStatus>,
     pub(super) wall: Arc<WallClock>,
     /// What discovery sees of the containers.
     pub(super) containers: Snapshots,

@@ -10,7 +10,7 @@ use super::owner::Owner;
 use super::port::{Host, Kernel, Shared};
 use super::upgrade::unix_ms;
 use super::who::who;
-use crate::api::SCHEMA;
+use crate::api::{ChangeStatus, SCHEMA};
 use crate::kernel::KernelError;
 use crate::model::{
     Action, AliasChange, AliasName, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange,
@@ -363,11 +363,20 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         early.warnings.push(
             "the drain had not ended when this was written: either it still runs (run: switcher status), or the agent ended before it did".to_owned(),
         );
-        draft.written_as = self.receipt(early, Outcome::Unknown).await.id;
+        draft.written_as = self.written(early, Outcome::Unknown).await.id;
     }
 
     /// Takes the figures at the end and writes the receipt. What fails here is a warning: the change has happened.
-    pub(super) async fn receipt(&self, mut draft: Draft, outcome: Outcome) -> Receipt {
+    pub(super) async fn receipt(&mut self, draft: Draft, outcome: Outcome) -> Receipt {
+        let receipt = self.written(draft, outcome).await;
+        for change in &receipt.aliases {
+            self.changes.insert(change.alias.clone(), ChangeStatus::from(&receipt));
+        }
+        self.changes.retain(|alias, _| self.desired.aliases.contains_key(alias));
+        receipt
+    }
+
+    async fn written(&self, mut draft: Draft, outcome: Outcome) -> Receipt {
         let after = match figures(&self.kernel, draft.ids()).await {
             Ok(after) => after,
             Err(error) => {

@@ -57,6 +57,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         desired.forget_holds(kernel.now_ns());
         keep_first(&store, &desired)?;
         let switched = wall::switched_before(&store, desired.aliases.keys());
+        let changes = wall::changes_before(&store, desired.aliases.keys());
         let addresses = Addresses::new(store.addresses()?);
         let mut owner = Self {
             kernel: Shared::new(kernel),
@@ -72,6 +73,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             epoch,
             last_flip: None,
             switched,
+            changes,
             wall: Arc::new(WallClock::default()),
             containers: beside.containers,
             container_notes: Vec::new(),

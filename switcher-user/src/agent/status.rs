@@ -13,8 +13,8 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::wall::WallClock;
 use crate::api::{
-    AliasStatus, ApiError, AttachedStatus, BackendStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus, ReasonStatus,
-    Reply, SCHEMA, SetStatus, StatusDocument,
+    AliasStatus, ApiError, AttachedStatus, BackendStatus, ChangeStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus,
+    ReasonStatus, Reply, SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
 use crate::kernel::{Attached, KernelError, LocalClients, Role};
@@ -36,6 +36,7 @@ struct Known {
     epoch: u64,
     last_flip: Option<FlipTime>,
     switched: BTreeMap<AliasName, FlipTime>,
+    changes: BTreeMap<AliasName, ChangeStatus>,
     wall: Arc<WallClock>,
 }
 
@@ -86,6 +87,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             epoch: self.epoch,
             last_flip: self.last_flip.clone(),
             switched: self.switched.clone(),
+            changes: self.changes.clone(),
             wall: Arc::clone(&self.wall),
         };
         let kernel = self.kernel.clone();
@@ -236,6 +238,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         held_for_ms: held_for_ms(alias, seen.now_ns),
         running: known.running.get(name).cloned(),
         switched: known.switched.get(name).cloned(),
+        last_change: known.changes.get(name).copied(),
         split: alias.split.weights.clone(),
         previous: alias.previous.as_ref().map(|split| split.weights.clone()),
         unconfirmed: alias.unconfirmed.clone(),

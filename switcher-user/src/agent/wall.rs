@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
-use crate::api::ClockReading;
+use crate::api::{ChangeStatus, ClockReading};
 use crate::kernel::Datapath;
 use crate::model::{AliasName, FlipTime, Receipt};
 use crate::store::Store;
@@ -65,11 +65,25 @@ pub(super) fn switched_before<'a>(
         .collect()
 }
 
+/// What the newest receipts of these aliases say.
+pub(super) fn changes_before<'a>(
+    store: &Store,
+    aliases: impl Iterator<Item = &'a AliasName>,
+) -> BTreeMap<AliasName, ChangeStatus> {
+    let receipts = store.newest_receipts(RECEIPTS_READ_MAX);
+    let newest = |alias: &AliasName| receipts.iter().find(|receipt| concerns(receipt, alias));
+    aliases
+        .filter_map(|alias| Some((alias.clone(), ChangeStatus::from(newest(alias)?))))
+        .collect()
+}
+
+fn concerns(receipt: &Receipt, alias: &AliasName) -> bool {
+    receipt.aliases.iter().any(|change| change.alias == *alias)
+}
+
 /// Of receipts, the newest first.
 fn last_switch(receipts: &[Receipt], alias: &AliasName, distance_ns: u64) -> Option<FlipTime> {
-    let mut about = receipts
-        .iter()
-        .filter(|receipt| receipt.aliases.iter().any(|change| change.alias == *alias));
+    let mut about = receipts.iter().filter(|receipt| concerns(receipt, alias));
     let newest = about.find(|receipt| receipt.flip.is_some())?;
     let flip = newest.flip_back.as_ref().or(newest.flip.as_ref())?;
     // CLOCK_MONOTONIC begins anew with each boot, and the kernel's figures with it.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AliasName, BackendAddress, ContainerSource, FailedFlow, FlipTime, Listener, PathPolicy, SetFigures, SetName,
-    StackName,
+    Action, AliasName, BackendAddress, ContainerSource, FailedFlow, FlipTime, Listener, Outcome, PathPolicy, Receipt,
+    SetFigures, SetName, StackName,
 };
 
 /// Everything there is to see.
@@ -168,6 +168,9 @@ pub struct AliasStatus {
     /// When the last change of the split was final; none: not known to this agent.
     #[serde(default)]
     pub switched: Option<FlipTime>,
+    /// The last change of the split, from its receipt; none: not known to this agent.
+    #[serde(default)]
+    pub last_change: Option<ChangeStatus>,
     /// Weights that `rollback` restores.
     pub previous: Option<BTreeMap<SetName, u32>>,
     /// The set that the last upgrade took the share from, until `confirm`.
@@ -175,6 +178,33 @@ pub struct AliasStatus {
     pub unconfirmed: Option<SetName>,
     /// The sets by name.
     pub sets: Vec<SetStatus>,
+}
+
+/// What a receipt says, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeStatus {
+    /// Number of the receipt; none where it could not be kept.
+    pub receipt: Option<u64>,
+    /// The command.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the command to its end, in microseconds.
+    pub command_us: u64,
+    /// Flows that were left at the old sets.
+    pub flows_left: u64,
+}
+
+impl From<&Receipt> for ChangeStatus {
+    fn from(receipt: &Receipt) -> Self {
+        Self {
+            receipt: receipt.id,
+            action: receipt.action,
+            outcome: receipt.outcome,
+            command_us: receipt.command_us,
+            flows_left: receipt.drain.map_or(0, |drain| drain.left()),
+        }
+    }
 }
 
 /// One set.

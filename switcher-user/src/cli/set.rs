@@ -15,7 +15,7 @@ use crate::model::{AliasName, BackendAddress, HealthSpec, Probe, SetName};
 /// How it is found out whether the backends of a set work.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HealthArgs {
-    /// Ask each backend: tcp (it takes a connection), http:/PATH (it answers 200) or command:CMD (exit 0).
+    /// Ask each backend: tcp (it takes a connection), http:/PATH or https:/PATH (it answers 200; any certificate will do) or command:CMD (exit 0).
     #[arg(long, value_name = "PROBE")]
     health: Option<Probe>,
     /// From one question to the next.

@@ -4,7 +4,7 @@ use super::check::{Check, Field};
 use super::node::Value;
 use crate::model::{HealthSpec, Probe};
 
-const KEYS: &[&str] = &["tcp", "http", "command", "interval", "timeout", "rise", "fall"];
+const KEYS: &[&str] = &["tcp", "http", "https", "command", "interval", "timeout", "rise", "fall"];
 const REMEDY: &str = "write it as health: {http: /healthz, interval: 1s}";
 
 /// One check. `None`: mistakes were noted.
@@ -14,7 +14,7 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>) -> Option<HealthSpec> {
         return None;
     }
     let mut probes = Vec::new();
-    for kind in ["tcp", "http", "command"] {
+    for kind in ["tcp", "http", "https", "command"] {
         let Some(one) = fields.get(kind) else { continue };
         let text: String = check.single(one, REMEDY)?;
         let probe = match (kind, text.as_str()) {
@@ -48,7 +48,7 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>) -> Option<HealthSpec> {
         *row = check.single(one, "write it as a number, as 3")?;
     }
     let [probe] = <[Probe; 1]>::try_from(probes)
-        .map_err(|_| check.wrong(field, format_args!("has one of tcp, http and command; {REMEDY}")))
+        .map_err(|_| check.wrong(field, format_args!("has one of tcp, http, https and command; {REMEDY}")))
         .ok()?;
     let spec = HealthSpec {
         probe,

@@ -3,6 +3,7 @@
 mod judge;
 mod probe;
 mod tasks;
+mod tls;
 
 pub use judge::{BackendHealth, Verdict};
 pub use tasks::{Asked, Probers, Report};

@@ -9,9 +9,11 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use super::tls;
 use crate::model::Probe;
 
 /// Asks once. The error is a part of a sentence.
@@ -19,7 +21,8 @@ pub(super) async fn ask(probe: &Probe, to: SocketAddr, limit: Duration) -> Resul
     let asked = async {
         match probe {
             Probe::Tcp => connect(to).await.map(|_| ()),
-            Probe::Http { path } => http(to, path).await,
+            Probe::Http { path } => http(connect(to).await?, to, path).await,
+            Probe::Https { path } => http(tls::over(connect(to).await?, to).await?, to, path).await,
             Probe::Command(command) => run(to, command).await,
         }
     };
@@ -31,9 +34,11 @@ async fn connect(to: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(to).await.map_err(|error| error.to_string())
 }
 
-async fn http(to: SocketAddr, path: &str) -> Result<(), String> {
+async fn http<S>(stream: S, to: SocketAddr, path: &str) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let text = |error: hyper::Error| format!("no HTTP answer: {error}");
-    let stream = connect(to).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     let request = Request::get(path)
         .header(header::HOST, to.to_string())
@@ -107,6 +112,12 @@ mod tests {
         assert!(ask(&http, silent, LIMIT).await.unwrap_err().contains("within 500 ms"));
         let other = server("SSH-2.0-x\r\n").await;
         assert!(ask(&http, other, LIMIT).await.is_err());
+        let https = Probe::Https {
+            path: "/healthz".to_owned(),
+        };
+        let plain = ask(&https, good, LIMIT).await.unwrap_err();
+        assert!(plain.starts_with("no TLS: "), "{plain}");
+        assert!(ask(&https, silent, LIMIT).await.unwrap_err().contains("within 500 ms"));
     }
 
     #[tokio::test]

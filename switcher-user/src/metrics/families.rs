@@ -171,6 +171,45 @@ fn aliases(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
             "1 while an upgrade of the alias runs.",
         ),
         running,
+    )?;
+    last_changes(to, status)
+}
+
+/// What the newest receipt of each alias says.
+fn last_changes(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
+    let changes = || {
+        let aliases = status.aliases.iter();
+        aliases.filter_map(|alias| Some((alias.name.as_str(), alias.last_change?)))
+    };
+    let outcomes = changes().map(|(alias, change)| {
+        let (action, outcome) = (change.action.text(), change.outcome.text());
+        ([("alias", alias), ("action", action), ("outcome", outcome)], 1_u32)
+    });
+    to.gauges(
+        &about(
+            "switcher_alias_last_change",
+            "1; by which command the split was last changed, and how that ended.",
+        ),
+        outcomes,
+    )?;
+    let kept = changes().filter_map(|(alias, change)| Some(([("alias", alias)], change.receipt?)));
+    to.gauges(
+        &about("switcher_alias_last_receipt", "Number of the alias's newest receipt."),
+        kept,
+    )?;
+    to.gauges(
+        &seconds(
+            "switcher_alias_last_change_duration",
+            "From that command to its end, drain and all.",
+        ),
+        changes().map(|(alias, change)| ([("alias", alias)], change.command_us as f64 / 1e6)),
+    )?;
+    to.gauges(
+        &about(
+            "switcher_alias_last_change_flows_left",
+            "Flows that were left at the old set when its drain ended.",
+        ),
+        changes().map(|(alias, change)| ([("alias", alias)], change.flows_left)),
     )
 }
 

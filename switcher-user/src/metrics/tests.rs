@@ -38,6 +38,7 @@ fn status() -> StatusDocument {
         "reasons": [{"reason": "no_flow", "packets": 8}, {"reason": "rewrite_failed", "packets": 0}],
         "aliases": [{
             "name": "web", "stack": null, "listen": [], "path": "auto", "running": "upgrade of web to v2", "switched": flip,
+            "last_change": {"receipt": 41, "action": "upgrade", "outcome": "flows_left", "command_us": 2_500_000, "flows_left": 3},
             "split": {"v2": 1}, "previous": {"v1": 1},
             "sets": [
                 {"name": "v1", "weight": 0, "share": 0.0, "counters": latent, "backends": [],
@@ -64,6 +65,10 @@ fn a_snapshot_is_rendered_by_prometheuss_conventions() {
         "\nswitcher_verdict_packets_total{reason=\"rewrite_failed\",action=\"dropped\"} 0\n",
         "\nswitcher_alias_switched_timestamp_seconds{alias=\"web\"} 1699999999.5\n",
         "\nswitcher_alias_upgrade_running{alias=\"web\"} 1\n",
+        "\nswitcher_alias_last_change{alias=\"web\",action=\"upgrade\",outcome=\"flows_left\"} 1\n",
+        "\nswitcher_alias_last_receipt{alias=\"web\"} 41\n",
+        "\nswitcher_alias_last_change_duration_seconds{alias=\"web\"} 2.5\n",
+        "\nswitcher_alias_last_change_flows_left{alias=\"web\"} 3\n",
         "\nswitcher_set_share_ratio{alias=\"web\",set=\"v2\"} 1.0\n",
         "\nswitcher_set_last_new_flow_timestamp_seconds{alias=\"web\",set=\"v1\"} 1699999999.0\n",
         "\nswitcher_active_flows{alias=\"web\",set=\"v1\",state=\"established\"} 2\n",

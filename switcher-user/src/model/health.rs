@@ -17,13 +17,18 @@ pub enum Probe {
         /// The path, with its `/`.
         path: String,
     },
+    /// It answers `GET PATH` over HTTPS with 200. Its certificate may be anybody's.
+    Https {
+        /// The path, with its `/`.
+        path: String,
+    },
     /// A command of the agent's user exits with 0.
     Command(String),
 }
 
 /// Why a probe is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("'{0}' is no health check; write it as tcp, http:/healthz or command:CMD")]
+#[error("'{0}' is no health check; write it as tcp, http:/healthz, https:/healthz or command:CMD")]
 pub struct ProbeError(String);
 
 impl FromStr for Probe {
@@ -37,6 +42,9 @@ impl FromStr for Probe {
         if let Some(path) = text.strip_prefix("http:").filter(is_path) {
             return Ok(Self::Http { path: path.to_owned() });
         }
+        if let Some(path) = text.strip_prefix("https:").filter(is_path) {
+            return Ok(Self::Https { path: path.to_owned() });
+        }
         match text.strip_prefix("command:").map(str::trim) {
             Some(command) if !command.is_empty() => Ok(Self::Command(command.to_owned())),
             _ => Err(ProbeError(text.chars().take(60).collect())),
@@ -49,6 +57,7 @@ impl fmt::Display for Probe {
         match self {
             Self::Tcp => f.write_str("tcp"),
             Self::Http { path } => write!(f, "http:{path}"),
+            Self::Https { path } => write!(f, "https:{path}"),
             Self::Command(command) => write!(f, "command:{command}"),
         }
     }
@@ -117,10 +126,23 @@ mod tests {
 
     #[test]
     fn probes_are_read_and_written_alike() {
-        for text in ["tcp", "http:/healthz?full=1", "command:test -e /run/ok"] {
+        for text in [
+            "tcp",
+            "http:/healthz?full=1",
+            "https:/healthz",
+            "command:test -e /run/ok",
+        ] {
             assert_eq!(text.parse::<Probe>().unwrap().to_string(), text);
         }
-        for text in ["", "udp", "http:healthz", "http:/a b", "command: ", "https:/x"] {
+        for text in [
+            "",
+            "udp",
+            "http:healthz",
+            "http:/a b",
+            "command: ",
+            "https://a/x y",
+            "https:x",
+        ] {
             assert!(text.parse::<Probe>().is_err(), "{text}");
         }
     }

@@ -20,6 +20,19 @@ pub enum Action {
     Rollback,
 }
 
+impl Action {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Split => "split",
+            Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +50,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// As it is written.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NothingToDo => "nothing_to_do",
+            Self::FlowsLeft => "flows_left",
+            Self::RolledBack => "rolled_back",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The exit code of the command.
     #[must_use]
     pub const fn exit_code(self) -> u8 {

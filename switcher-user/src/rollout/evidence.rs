@@ -12,15 +12,16 @@ pub(super) const LN_BREACH: f64 = 9.210_340_371_976_184;
 const RATIOS: [f64; 6] = [1.5, 2.0, 4.0, 16.0, 128.0, 1_024.0];
 
 /// Failures of both versions against what they carried; the logarithm of the wealth. The new version may fail `times` as
-/// often as the old one. Each failure comes from it with a chance of `times * new / (times * new + old)` at most.
-pub(super) fn against_old(failed_new: u64, new: u64, failed_old: u64, old: u64, times: f64) -> f64 {
+/// often as the old one. Each failure comes from it with a chance of `times * new / (times * new + old)` at most. `bunch`
+/// failures count as one: as many may have one cause.
+pub(super) fn against_old(failed_new: u64, new: u64, failed_old: u64, old: u64, times: f64, bunch: f64) -> f64 {
     let (weight_new, weight_old) = (times * float(new), float(old));
     if weight_new <= 0.0 || weight_old <= 0.0 {
         return 0.0;
     }
     let chance = weight_new / (weight_new + weight_old);
-    let all = float(failed_new + failed_old);
-    mean(RATIOS.map(|ratio| float(failed_new) * ratio.ln() - all * (ratio * chance + 1.0 - chance).ln()))
+    let (failed_new, all) = (float(failed_new) / bunch, float(failed_new + failed_old) / bunch);
+    mean(RATIOS.map(|ratio| failed_new * ratio.ln() - all * (ratio * chance + 1.0 - chance).ln()))
 }
 
 /// Failures of the new version against a share that is allowed; the logarithm of the wealth.
@@ -41,10 +42,10 @@ pub(super) fn against_share(failed: u64, of: u64, allowed: f64) -> f64 {
 }
 
 /// The logarithm of the mean of what these are the logarithms of.
-fn mean(logarithms: [f64; RATIOS.len()]) -> f64 {
+pub(super) fn mean<const N: usize>(logarithms: [f64; N]) -> f64 {
     let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logarithms.iter().map(|one| (one - largest).exp()).sum();
-    largest + (sum / float(RATIOS.len() as u64)).ln()
+    largest + (sum / float(N as u64)).ln()
 }
 
 /// Exact below 2^53, which no count of flows reaches.
@@ -59,17 +60,17 @@ mod tests {
 
     #[test]
     fn equal_shares_speak_for_nothing() {
-        assert!(against_old(50, 1_000, 950, 19_000, 1.0) < 0.0);
+        assert!(against_old(50, 1_000, 950, 19_000, 1.0, 1.0) < 0.0);
         assert!(against_share(10, 1_000, 0.01) < 0.0);
-        assert_eq!(against_old(0, 100, 0, 100, 1.0), 0.0);
-        assert_eq!(against_old(5, 100, 0, 0, 1.0), 0.0, "nothing to compare with");
+        assert_eq!(against_old(0, 100, 0, 100, 1.0, 1.0), 0.0);
+        assert_eq!(against_old(5, 100, 0, 0, 1.0, 1.0), 0.0, "nothing to compare with");
     }
 
     #[test]
     fn a_few_failures_of_a_small_share_suffice() {
         // 5 % of the flows, and all five failures: a version that refuses is seen by its fifth client.
-        assert!(against_old(5, 5, 0, 95, 1.0) > LN_BREACH);
-        assert!(against_old(2, 100, 0, 1_900, 1.0) < LN_BREACH, "two may be chance");
+        assert!(against_old(5, 5, 0, 95, 1.0, 1.0) > LN_BREACH);
+        assert!(against_old(2, 100, 0, 1_900, 1.0, 1.0) < LN_BREACH, "two may be chance");
         assert!(against_share(10, 12, 0.05) > LN_BREACH);
         assert!(against_share(1, 1, 0.0) > LN_BREACH, "none is allowed");
     }
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn what_is_allowed_is_allowed() {
         assert!(
-            against_old(30, 1_000, 10, 1_000, 4.0) < 0.0,
+            against_old(30, 1_000, 10, 1_000, 4.0, 1.0) < 0.0,
             "three times as many, four are allowed"
         );
         assert!(against_share(1, 10, 1.0) <= 0.0);

@@ -7,6 +7,7 @@
 //! ```
 
 mod evidence;
+mod later;
 mod machine;
 mod order;
 mod pace;
@@ -19,5 +20,7 @@ pub use pace::Pace;
 pub use state::{Action, Check, End, Health, Snapshot, State};
 pub use verdict::{FLOWS_MIN, Verdict, Window, judge};
 
+#[cfg(test)]
+mod dice;
 #[cfg(test)]
 mod tests;

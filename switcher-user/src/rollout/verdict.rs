@@ -4,6 +4,7 @@
 //! and a limit that somebody set is exceeded by what it counted.
 
 use super::evidence::{LN_BREACH, against_old, against_share, float};
+use super::later::{Later, later};
 use crate::model::{Histogram, Limit, Metric, SetFigures, Unit};
 
 /// Fewer flows than these say nothing at the end of a step about a limit in percent, ms or x.
@@ -49,6 +50,9 @@ const SLOW: Metric = Metric::FirstReply(950);
 /// A reply within this is never slow.
 const SLOW_US_MIN: u64 = 1_024;
 
+/// Times of which the whole distribution is compared, not its slow end: see `later`.
+const LATER: [Metric; 2] = [Metric::FirstReply(500), Metric::Answer(500)];
+
 const fn rule(metric: Metric, failures_min: u64, flows_min: u64, excess: f64) -> Rule {
     Rule {
         metric,
@@ -75,16 +79,23 @@ pub fn judge(window: &Window, limits: &[Limit]) -> Verdict {
         .iter()
         .filter(|rule| !named(rule.metric))
         .find_map(|rule| by_rule(window, *rule));
+    let by_times = || {
+        let metrics = LATER.iter().filter(|metric| !named(**metric));
+        metrics
+            .filter_map(|metric| Some((*metric, by_times(window, *metric)?)))
+            .map(|(metric, found)| later_sentence(metric, found))
+            .next()
+    };
     let by_limit = || limits.iter().find_map(|limit| by_limit(window, *limit));
     Verdict {
-        now: by_rule.or_else(by_limit),
+        now: by_rule.or_else(by_times).or_else(by_limit),
         at_end: limits.iter().find_map(|limit| exceeded(window, *limit)),
     }
 }
 
 fn same_kind(a: Metric, b: Metric) -> bool {
     match (a, b) {
-        (Metric::FirstReply(_), Metric::FirstReply(_)) => true,
+        (Metric::FirstReply(_), Metric::FirstReply(_)) | (Metric::Answer(_), Metric::Answer(_)) => true,
         _ => a == b,
     }
 }
@@ -195,13 +206,39 @@ fn by_rule(window: &Window, rule: Rule) -> Option<String> {
         return None;
     }
     let (evidence, reference) = if old.of > 0 {
-        (against_old(new.failed, new.of, old.failed, old.of, 1.0), old.share())
+        (
+            against_old(new.failed, new.of, old.failed, old.of, 1.0, 1.0),
+            old.share(),
+        )
     } else {
         let allowed = allowed(past);
         (against_share(new.failed, new.of, allowed), allowed)
     };
     let is_breach = evidence >= LN_BREACH && new.share() >= reference + rule.excess;
     is_breach.then(|| sentence(rule.metric, new, old))
+}
+
+fn by_times(window: &Window, metric: Metric) -> Option<Later> {
+    later(times(metric, &window.new), times(metric, &window.old))
+}
+
+fn later_sentence(metric: Metric, found: Later) -> String {
+    let what = match metric {
+        Metric::Answer(_) => "handshakes were answered late",
+        _ => "replies were late",
+    };
+    let ms = |us: u64| format!("{}.{} ms", us / 1_000, us % 1_000 / 100);
+    format!(
+        "{}: {what}: {} of {} of the new set took {} or longer, and {} of {} of the old one (medians {} and {})",
+        metric.name(),
+        found.new_late,
+        found.new,
+        ms(found.edge_us),
+        found.old_late,
+        found.old,
+        ms(found.new_median_us),
+        ms(found.old_median_us),
+    )
 }
 
 /// What the old set may have failed of, beside chance; without a past, half.
@@ -248,7 +285,9 @@ fn by_limit(window: &Window, limit: Limit) -> Option<String> {
     let evidence = match limit.unit {
         Unit::Count => return exceeded(window, limit),
         Unit::Percent => against_share(new.failed, new.of, exact(limit) / 100.0),
-        Unit::Times if !limit.metric.is_time() => against_old(new.failed, new.of, old.failed, old.of, exact(limit)),
+        Unit::Times if !limit.metric.is_time() => {
+            against_old(new.failed, new.of, old.failed, old.of, exact(limit), 1.0)
+        }
         Unit::Ms | Unit::Times => time_evidence(window, limit)?,
     };
     (evidence >= LN_BREACH).then(|| too_much(limit, window))

@@ -1,30 +1,7 @@
 //! What is found, with how many flows, and that equal versions are left alone: deterministic simulations, by seeds.
 
 use super::*;
-
-/// A small generator (xorshift): the same numbers on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        for _ in 0..8 {
-            dice.next();
-        }
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn chance(&mut self, share: f64) -> bool {
-        float(self.next() >> 11) / float(1 << 53) < share
-    }
-}
+use crate::rollout::dice::Dice;
 
 /// How one version behaves.
 #[derive(Clone, Copy)]

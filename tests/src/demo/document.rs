@@ -60,6 +60,7 @@ impl Document {
         let (path, hook) = (options.path.to_string(), options.hook.to_string());
         // For the checks, and too long for a person.
         load.fresh_began_us.clear();
+        load.fresh_failed_us.clear();
         Self {
             schema: 1,
             ok,

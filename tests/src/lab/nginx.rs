@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -44,8 +44,8 @@ http {
     client_max_body_size 1g;
     default_type application/octet-stream;
     server {
-        listen V4:PORT backlog=4096;
-        listen [V6]:PORT ipv6only=on backlog=4096;
+        listen V4:PORT TLS backlog=4096;
+        listen [V6]:PORT TLS ipv6only=on backlog=4096;
         add_header X-Version VERSION always;
         location / { return 200 "VERSION\n"; }
         location /files/ { root DIR; }
@@ -53,6 +53,35 @@ http {
     }
 }
 "#;
+
+/// What a server with TLS has beside that.
+const CERTIFICATE: &str = "        ssl_certificate DIR/server.crt;\n        ssl_certificate_key DIR/server.key;\n";
+
+/// A certificate that no authority has signed, for a name that nobody asks for.
+fn certify(dir: &Path) -> Result<()> {
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ]);
+    openssl.args(["-days", "2", "-subj", "/CN=not.this.one", "-keyout"]);
+    openssl
+        .arg(dir.join("server.key"))
+        .arg("-out")
+        .arg(dir.join("server.crt"));
+    let output = openssl
+        .output()
+        .context("cannot start openssl (cargo xtask setup installs it)")?;
+    if !output.status.success() {
+        bail!("openssl: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
 
 /// A running nginx that answers its version's name at `/`, serves `/files/` and takes PUT below `/uploads/`.
 #[derive(Debug)]
@@ -87,13 +116,38 @@ impl Nginx {
         Self::listen(lab, lab.host(), version, ["10.0.0.1", "fd00:c::1"], port)
     }
 
+    /// The same on all addresses of `space`, by TLS, with a certificate of its own making for another name.
+    ///
+    /// # Errors
+    /// If it cannot be configured or does not listen in time.
+    pub fn start_with_tls(lab: &Lab, space: &Namespace, version: &str, port: u16) -> Result<Self> {
+        Self::configured(lab, space, version, ["0.0.0.0", "::"], port, " ssl")
+    }
+
     fn listen(lab: &Lab, space: &Namespace, version: &str, addresses: [&str; 2], port: u16) -> Result<Self> {
+        Self::configured(lab, space, version, addresses, port, "")
+    }
+
+    fn configured(
+        lab: &Lab,
+        space: &Namespace,
+        version: &str,
+        addresses: [&str; 2],
+        port: u16,
+        tls: &str,
+    ) -> Result<Self> {
         let dir = lab.dir().join(format!("nginx-{version}"));
         for folder in ["temp", "files", "uploads"] {
             fs::create_dir_all(dir.join(folder)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let config = dir.join("nginx.conf");
+        let certificate = if tls.is_empty() { "" } else { CERTIFICATE };
+        if !tls.is_empty() {
+            certify(&dir)?;
+        }
         let text = CONFIG
+            .replace("    server {\n", &format!("    server {{\n{certificate}"))
+            .replace(" TLS", tls)
             .replace("DIR", &dir.display().to_string())
             .replace("PORT", &port.to_string())
             .replace("V4", addresses[0])

@@ -130,6 +130,11 @@ impl Ledger {
         begun.push(began_us);
     }
 
+    /// A fresh connection that was begun at `began_us` was not answered.
+    pub fn fresh_failed(&self, began_us: u64) {
+        self.lock().report.fresh_failed_us.push(began_us);
+    }
+
     /// The bucket before the current one, which changes no more.
     pub fn last_whole_bucket(&self) -> Option<Bucket> {
         let mut inner = self.lock();

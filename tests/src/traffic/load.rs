@@ -132,8 +132,9 @@ async fn one_fresh(target: SocketAddr, source: Option<IpAddr>, id: String, due: 
     let limit = due.at + REQUEST_LIMIT;
     let result = timeout_at(limit, ask_once(target, source, &id, &mut answered)).await;
     let result = result.unwrap_or(Err(Failure::TimedOut));
-    if let Ok(version) = &result {
-        ledger.fresh(began_us, version);
+    match &result {
+        Ok(version) => ledger.fresh(began_us, version),
+        Err(_) => ledger.fresh_failed(began_us),
     }
     ledger.end(due, On::Fresh, answered.unwrap_or_else(Instant::now), result);
 }

@@ -71,6 +71,9 @@ pub struct LoadReport {
     pub answers: BTreeMap<String, u64>,
     /// By the version that answered, when each fresh connection was begun, microseconds since 1970.
     pub fresh_began_us: BTreeMap<String, Vec<u64>>,
+    /// When the fresh connections that were not answered were begun, microseconds since 1970.
+    #[serde(default)]
+    pub fresh_failed_us: Vec<u64>,
     /// Time from due to answered.
     pub latency: LatencyReport,
     /// Tenths of seconds, in order.

@@ -194,3 +194,40 @@ fn an_address_in_use_ends_the_start_and_changes_nothing() {
     );
     drop(first);
 }
+
+#[test]
+fn the_newest_receipt_is_told_and_outlives_the_agent() {
+    let mut ground = ground();
+    let _kept = Kept::open(ground.lab.client(), "198.51.100.10:80");
+    ground.expect("upgrade web --to v2 --drain-timeout 300ms", 4);
+    let told = |ground: &Ground, action: &str, outcome: &str| {
+        let scrape = Scrape::take(ground.lab.client());
+        let last = [("alias", "web"), ("action", action), ("outcome", outcome)];
+        let of_web = |name: &str| scrape.value(name, &[("alias", "web")]).unwrap();
+        assert_eq!(
+            scrape.value("switcher_alias_last_change", &last),
+            Some(1.0),
+            "{}",
+            scrape.text
+        );
+        (
+            of_web("switcher_alias_last_receipt"),
+            of_web("switcher_alias_last_change_flows_left"),
+            of_web("switcher_alias_last_change_duration_seconds"),
+        )
+    };
+    let newest = |ground: &Ground| ground.json("receipt ls --json")["receipts"][0]["id"].as_f64().unwrap();
+    let before = told(&ground, "upgrade", "flows_left");
+    assert_eq!((before.0, before.1), (newest(&ground), 1.0));
+    assert!((0.3..30.0).contains(&before.2), "{before:?}");
+    ground.agent.kill().unwrap();
+    ground.agent.launch().unwrap();
+    assert_eq!(
+        told(&ground, "upgrade", "flows_left"),
+        before,
+        "the next agent reads it from the receipt"
+    );
+    ground.expect("rollback web", 0);
+    assert_eq!(told(&ground, "rollback", "done").0, newest(&ground));
+    assert_eq!(newest(&ground), before.0 + 1.0);
+}

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use switcher_tests::lab::Nginx;
+
 use crate::ground::{Ground, stack};
 
 const HEALTH: &str = "--health http:/ --health-interval 100ms";
@@ -66,6 +68,39 @@ fn a_version_that_begins_to_answer_500_is_rolled_back_by_its_check() {
     turns_bad.join().unwrap();
     assert!(outcome.stdout.contains("fails its health check"), "{}", outcome.stdout);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+/// Real TLS, with a certificate that nobody signed and for another name.
+#[test]
+fn https_is_asked_and_any_certificate_will_do() {
+    let ground = Ground::new("auto");
+    let mut tls = Nginx::start_with_tls(&ground.lab, ground.lab.v2(), "tls", 8_443).unwrap();
+    tls.publish("healthz", 3, 1).unwrap();
+    let https = "--health https:/files/healthz --health-interval 100ms";
+    // Port 8080 speaks plain HTTP.
+    put(&ground, "v2", 8_080, https);
+    let refused = ground.expect("upgrade web --to v2", 1);
+    assert!(refused.stderr.contains("no TLS: "), "{}", refused.stderr);
+    put(
+        &ground,
+        "v2",
+        8_443,
+        "--health https:/files/nothing --health-interval 100ms",
+    );
+    let refused = ground.expect("upgrade web --to v2", 1);
+    assert!(refused.stderr.contains("answers 404"), "{}", refused.stderr);
+    put(&ground, "v2", 8_443, https);
+    let upgrade = "upgrade web --to v2 --steps 50,100 --interval 20s";
+    let begun = Instant::now();
+    let turns_bad = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        tls.quit().unwrap();
+    });
+    let outcome = ground.expect(upgrade, 3);
+    turns_bad.join().unwrap();
+    assert!(outcome.stdout.contains("fails its health check"), "{}", outcome.stdout);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
 

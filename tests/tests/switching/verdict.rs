@@ -5,8 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use switcher_tests::lab::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Namespace};
-use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, Work};
+use switcher_tests::clock;
+use switcher_tests::lab::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Namespace, Outcome};
+use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
 
 use crate::ground::Ground;
 
@@ -19,11 +20,18 @@ enum Fault {
     Silent,
     /// Answers 20 ms late.
     Slow,
+    /// None: but one answer of eight is 40 ms late, as on a machine that has other work.
+    Uneven,
+    /// The same, and 20 ms late each time.
+    UnevenAndSlow,
     /// Resets one connection of fifty.
     Sometimes,
     /// Answers 500 to everything from the first client's request on; its health check passed before.
     Errors,
 }
+
+/// How late `Fault::Slow` is.
+const LATE: Duration = Duration::from_millis(20);
 
 /// A client of a version with `Fault::Errors` has asked.
 static ERRS: AtomicBool = AtomicBool::new(false);
@@ -48,13 +56,98 @@ fn most(flows: u64) -> u64 {
 }
 
 /// A line for whoever runs many of them.
-fn tell(kind: &str, right: u64, all: u64, met: &[u64]) {
-    let mut met = met.to_vec();
-    met.sort_unstable();
-    let met = met.first().zip(met.last()).map_or_else(String::new, |(least, most)| {
-        format!(", flows that met it: {least} to {most}, median {}", met[met.len() / 2])
-    });
-    eprintln!("rollouts: {kind}: {right} of {all}{met}");
+fn tell(kind: &str, right: u64, all: u64, more: &str) {
+    eprintln!("rollouts: {kind}: {right} of {all}{more}");
+}
+
+/// Rollouts of one kind, each to a bad set and back again.
+struct Rollouts {
+    kind: &'static str,
+    /// Percent of the first step.
+    step: u32,
+    all: u64,
+    /// Flows that met the bad set in each that came back in its first step, as the receipts have it.
+    met: Vec<u64>,
+    /// All new flows of the first steps.
+    flows: u64,
+    /// From the first flip to the end of the flip back, on the wall clock in microseconds.
+    windows: Vec<(u64, u64)>,
+}
+
+impl Rollouts {
+    const fn new(kind: &'static str, step: u32) -> Self {
+        Self {
+            kind,
+            step,
+            all: 0,
+            met: Vec::new(),
+            flows: 0,
+            windows: Vec::new(),
+        }
+    }
+
+    /// True: it came back in its first step.
+    fn count(&mut self, outcome: &Outcome) -> bool {
+        self.all += 1;
+        let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let step = &receipt["steps"][0];
+        eprintln!(
+            "{}: after {} ms: {}",
+            self.kind, step["observed_ms"], receipt["message"]
+        );
+        if outcome.code != 3 || receipt["steps"].as_array().unwrap().len() != 1 {
+            return false;
+        }
+        let opened = |set: usize| step["sets"][set]["figures"]["flows_opened"].as_u64().unwrap();
+        self.met.push(opened(1));
+        self.flows += opened(0) + opened(1);
+        let at = |flip: &str, side: &str| clock::unix_us_of(receipt[flip][side].as_u64().unwrap());
+        self.windows
+            .push((at("flip", "before_ns"), at("flip_back", "after_ns")));
+        true
+    }
+
+    fn found(&self) -> u64 {
+        self.met.len() as u64
+    }
+
+    /// Who met the bad set were no more than its share of the new flows, times 1.2: by the receipts, and by the client's own log.
+    fn is_bounded(&self, log: &LoadReport, good: &str) {
+        let met: u64 = self.met.iter().sum();
+        self.within("the receipts", met, self.flows);
+        let others = log.fresh_began_us.iter().filter(|(version, _)| *version != good);
+        let met_by_log = others.map(|(_, begun)| begun.len()).sum::<usize>() + log.fresh_failed_us.len();
+        let begun = log.fresh_began_us.values().flatten().chain(&log.fresh_failed_us);
+        let in_time = |at: &&u64| self.windows.iter().any(|(from, to)| (from..=to).contains(at));
+        let flows_by_log = begun.filter(in_time).count();
+        self.within("the client's log", met_by_log as u64, flows_by_log as u64);
+        let mut each = self.met.clone();
+        each.sort_unstable();
+        let ratio = |met: u64, flows: u64| 100 * 100 * met / (u64::from(self.step) * flows).max(1);
+        let more = format!(
+            "; at {} % met by {} to {} flows, median {}; {met} of {}, {} % of the share ({met_by_log} of {flows_by_log}, {} %, by the client's log)",
+            self.step,
+            each.first().unwrap_or(&0),
+            each.last().unwrap_or(&0),
+            each.get(each.len() / 2).unwrap_or(&0),
+            self.flows,
+            ratio(met, self.flows),
+            ratio(met_by_log as u64, flows_by_log as u64),
+        );
+        tell(self.kind, self.found(), self.all, &more);
+    }
+
+    /// A share of a few hundred flows is one of chance: three standard deviations where these are more than a fifth.
+    fn within(&self, whose: &str, met: u64, flows: u64) {
+        let share = f64::from(self.step) / 100.0 * f64::from(u32::try_from(flows).unwrap());
+        let most = (1.2 * share).max(share + 3.0 * share.sqrt());
+        assert!(
+            f64::from(u32::try_from(met).unwrap()) <= most,
+            "{}: by {whose} {met} of {flows} new flows met it, {most:.0} may",
+            self.kind
+        );
+        assert!(met > 0, "{}: nobody met it by {whose}", self.kind);
+    }
 }
 
 /// A server in a namespace; it ends with the test's process.
@@ -90,21 +183,32 @@ fn answer(mut stream: TcpStream, fault: Fault, number: u64) {
         if !seen.windows(4).any(|end| end == b"\r\n\r\n") {
             continue;
         }
-        let by_client = !String::from_utf8_lossy(&seen).contains("switcher-health");
+        let request = String::from_utf8_lossy(&seen).to_lowercase();
+        let (by_client, is_last) = (
+            !request.contains("switcher-health"),
+            request.contains("connection: close"),
+        );
         seen.clear();
         match fault {
             Fault::Silent => continue,
-            Fault::Slow => std::thread::sleep(Duration::from_millis(20)),
+            Fault::Slow => std::thread::sleep(LATE),
+            Fault::Uneven if number.is_multiple_of(8) => std::thread::sleep(2 * LATE),
+            Fault::UnevenAndSlow if number.is_multiple_of(8) => std::thread::sleep(3 * LATE),
+            Fault::UnevenAndSlow => std::thread::sleep(LATE),
             Fault::Errors => _ = ERRS.fetch_or(by_client, Ordering::Relaxed),
-            Fault::Resets | Fault::Sometimes => {}
+            Fault::Resets | Fault::Sometimes | Fault::Uneven => {}
         }
         let status = if fault == Fault::Errors && ERRS.load(Ordering::Relaxed) {
             "500 Internal Server Error"
         } else {
             "200 OK"
         };
-        let answer = format!("HTTP/1.1 {status}\r\nX-Version: bad\r\nContent-Length: 4\r\n\r\nbad\n");
-        if stream.write_all(answer.as_bytes()).is_err() {
+        let version = if fault == Fault::Uneven { "even" } else { "bad" };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nX-Version: {version}\r\nContent-Length: {}\r\n\r\n{version}\n",
+            version.len() + 1
+        );
+        if stream.write_all(answer.as_bytes()).is_err() || is_last {
             return;
         }
     }
@@ -135,52 +239,55 @@ fn load(ground: &Ground) -> Generator {
     Generator::load(&ground.lab, &plan).unwrap()
 }
 
-/// Rolls out to a bad set again and again. Returns how many came back in their first step, and the flows that met the bad
-/// set in these.
-fn roll_out(ground: &Ground, kind: &str, port: u16, step: u32) -> (u64, Vec<u64>) {
-    ground.expect(
-        &format!("set put web bad --backend 10.1.1.2:{port} --backend [fd00:1::2]:{port}"),
-        0,
-    );
+/// Rolls out from `good` to a bad set again and again. Of twenty at most one may be missed where chance decides.
+fn roll_out(ground: &Ground, load: Generator, kind: &'static str, port: u16, step: u32) -> Rollouts {
+    roll_out_from(ground, load, "v1", kind, port, step)
+}
+
+fn roll_out_from(
+    ground: &Ground,
+    mut load: Generator,
+    good: &str,
+    kind: &'static str,
+    port: u16,
+    step: u32,
+) -> Rollouts {
+    ground.expect(&put("bad", port), 0);
     let line = format!("upgrade web --to bad --steps {step},100 --interval 20s --timeout 40s --json");
-    let all = rollouts(2);
-    let (mut found, mut met) = (0, Vec::new());
-    for _ in 0..all {
-        let outcome = ground.cli(&line);
-        let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
-        let step = &receipt["steps"][0];
-        eprintln!("{kind}: after {} ms: {}", step["observed_ms"], receipt["message"]);
-        if outcome.code == 3 && receipt["steps"].as_array().unwrap().len() == 1 {
-            found += 1;
-            met.push(step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap());
-        } else {
-            ground.expect("split web v1=100", 0);
+    let mut rollouts = Rollouts::new(kind, step);
+    for _ in 0..self::rollouts(2) {
+        let is_found = rollouts.count(&ground.cli(&line));
+        if !is_found {
+            ground.expect(&format!("split web {good}=100"), 0);
         }
     }
-    tell(kind, found, all, &met);
-    (found, met)
+    rollouts.is_bounded(&load.stop().unwrap(), good);
+    rollouts
+}
+
+fn put(set: &str, port: u16) -> String {
+    format!("set put web {set} --backend 10.1.1.2:{port} --backend [fd00:1::2]:{port}")
 }
 
 /// Every rollout has to come back. Returns the flows that met the bad set.
-fn all_come_back(ground: &Ground, kind: &str, port: u16, step: u32) -> Vec<u64> {
-    let (found, met) = roll_out(ground, kind, port, step);
-    assert_eq!(found, rollouts(2), "found in its first step");
-    met
+fn all_come_back(ground: &Ground, load: Generator, kind: &'static str, port: u16, step: u32) -> Vec<u64> {
+    let rollouts = roll_out(ground, load, kind, port, step);
+    assert_eq!(rollouts.found(), rollouts.all, "found in its first step");
+    rollouts.met
 }
 
 /// Of twenty one may be missed.
-fn nearly_all_come_back(ground: &Ground, kind: &str, port: u16, step: u32) -> Vec<u64> {
-    let (found, met) = roll_out(ground, kind, port, step);
-    let all = rollouts(2);
+fn nearly_all_come_back(rollouts: Rollouts) -> Vec<u64> {
+    let (found, all) = (rollouts.found(), rollouts.all);
     assert!(found >= all - all / 20, "{found} of {all}");
-    met
+    rollouts.met
 }
 
 #[test]
 fn a_version_that_refuses_is_rolled_back() {
     let ground = Ground::new("auto");
-    let _load = load(&ground);
-    let met = all_come_back(&ground, "refuses", 9_999, 5);
+    let load = load(&ground);
+    let met = all_come_back(&ground, load, "refuses", 9_999, 5);
     assert!(met.iter().all(|flows| *flows <= most(60)), "{met:?}");
     assert_eq!(ground.answers(), ["v1", "v1"]);
     let id = &ground.json("receipt ls --json")["receipts"][0]["id"];
@@ -211,8 +318,8 @@ fn a_version_that_refuses_is_rolled_back() {
 fn a_version_that_resets_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_001, Fault::Resets);
-    let _load = load(&ground);
-    let met = all_come_back(&ground, "resets", 9_001, 5);
+    let load = load(&ground);
+    let met = all_come_back(&ground, load, "resets", 9_001, 5);
     assert!(met.iter().all(|flows| *flows <= most(60)), "{met:?}");
 }
 
@@ -220,8 +327,8 @@ fn a_version_that_resets_is_rolled_back() {
 fn a_version_that_is_silent_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_002, Fault::Silent);
-    let _load = load(&ground);
-    let met = all_come_back(&ground, "is silent", 9_002, 5);
+    let load = load(&ground);
+    let met = all_come_back(&ground, load, "is silent", 9_002, 5);
     assert!(met.iter().all(|flows| *flows <= most(150)), "{met:?}");
 }
 
@@ -229,19 +336,47 @@ fn a_version_that_is_silent_is_rolled_back() {
 fn a_version_that_is_slow_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_003, Fault::Slow);
-    let _load = load(&ground);
+    let load = load(&ground);
     // The old set needs a hundred replies to say what is slow.
     std::thread::sleep(Duration::from_secs(2));
-    let met = nearly_all_come_back(&ground, "is 20 ms slow", 9_003, 20);
+    let met = nearly_all_come_back(roll_out(&ground, load, "is 20 ms slow", 9_003, 20));
     assert!(met.iter().all(|flows| *flows <= most(400)), "{met:?}");
+}
+
+/// The slow end of an old version that is uneven lies past what the new one is late by: it is found by its middle.
+#[test]
+fn a_version_that_is_slow_beside_a_slow_end_is_rolled_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_006, Fault::Uneven);
+    serve(ground.lab.v2(), 9_007, Fault::Uneven);
+    serve(ground.lab.v2(), 9_008, Fault::UnevenAndSlow);
+    ground.expect(&put("even", 9_006), 0);
+    ground.expect(&put("same", 9_007), 0);
+    ground.expect("split web even=100", 0);
+    let load = load(&ground);
+    std::thread::sleep(Duration::from_secs(2));
+    for (to, back) in [("same", "even"), ("even", "same")] {
+        let line = format!("upgrade web --to {to} --from {back} --steps 50,100 --interval 2s --drain-timeout 0s");
+        let outcome = ground.cli(&line);
+        assert!(matches!(outcome.code, 0 | 4), "{}{}", outcome.stdout, outcome.stderr);
+    }
+    let met = nearly_all_come_back(roll_out_from(
+        &ground,
+        load,
+        "even",
+        "is 20 ms slow beside an uneven one",
+        9_008,
+        20,
+    ));
+    assert!(met.iter().all(|flows| *flows <= most(600)), "{met:?}");
 }
 
 #[test]
 fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_004, Fault::Sometimes);
-    let _load = load(&ground);
-    let met = nearly_all_come_back(&ground, "resets 2 % of its connections", 9_004, 20);
+    let load = load(&ground);
+    let met = nearly_all_come_back(roll_out(&ground, load, "resets 2 % of its connections", 9_004, 20));
     assert!(met.iter().all(|flows| *flows <= most(1_600)), "{met:?}");
 }
 
@@ -250,10 +385,10 @@ fn a_version_that_fails_one_connection_of_fifty_is_rolled_back() {
 fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
     let ground = Ground::new("auto");
     serve(ground.lab.v2(), 9_005, Fault::Errors);
-    let _load = load(&ground);
+    let mut load = load(&ground);
     let check = "--health http:/healthz --health-interval 100ms";
     let put = format!("set put web bad --backend 10.1.1.2:9005 --backend [fd00:1::2]:9005 {check}");
-    let mut all_met = Vec::new();
+    let mut counted = Rollouts::new("answers 500, by its health check", 20);
     for _ in 0..rollouts(2) {
         ERRS.store(false, Ordering::Relaxed);
         ground.expect(&put, 0);
@@ -265,14 +400,13 @@ fn a_version_that_answers_500_is_rolled_back_by_its_health_check() {
         let outcome = ground.expect("upgrade web --to bad --steps 20,100 --interval 20s --json", 3);
         let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
         let (step, message) = (&receipt["steps"][0], receipt["message"].as_str().unwrap());
-        eprintln!("answers 500: after {} ms: {message}", step["observed_ms"]);
         assert!(message.contains("answers 500"), "{message}");
         let met = step["sets"][1]["figures"]["flows_opened"].as_u64().unwrap();
         assert!((1..=most(160)).contains(&met), "{met}");
-        all_met.push(met);
+        assert!(counted.count(&outcome), "in its first step");
         assert_eq!(ground.answers(), ["v1", "v1"]);
     }
-    tell("answers 500, by its health check", rollouts(2), rollouts(2), &all_met);
+    counted.is_bounded(&load.stop().unwrap(), "v1");
     // It answers 500 before the upgrade begins: nothing is switched at all.
     let epoch = ground.epoch();
     let refused = ground.expect("upgrade web --to bad --steps 20,100", 1);
@@ -287,8 +421,9 @@ fn an_equal_version_is_never_rolled_back() {
     let load = load(&ground);
     let mut to = "v2";
     let (all, mut right) = (rollouts(8), 0);
+    let interval_ms = number("SWITCHER_INTERVAL_MS").unwrap_or(700);
     for _ in 0..all {
-        let line = format!("upgrade web --to {to} --steps 5,50,100 --interval 700ms --drain-timeout 0s");
+        let line = format!("upgrade web --to {to} --steps 5,50,100 --interval {interval_ms}ms --drain-timeout 0s");
         let outcome = ground.cli(&line);
         // 4: connections that are kept open stay.
         if matches!(outcome.code, 0 | 4) {
@@ -298,7 +433,7 @@ fn an_equal_version_is_never_rolled_back() {
             eprintln!("{}{}", outcome.stdout, outcome.stderr);
         }
     }
-    tell("is the same", right, all, &[]);
+    tell("is the same", right, all, " were not rolled back");
     assert_eq!(right, all, "a false roll-back");
     drop(load);
 }

@@ -23,6 +23,11 @@ async fn without_flows_it_is_done_at_once() {
             pid: Some(7)
         }
     );
+    let told = agent.status().await.aliases[0].last_change.unwrap();
+    assert_eq!(
+        (told.receipt, told.action, told.outcome),
+        (receipt.id, Action::Upgrade, Outcome::Done)
+    );
     let kept = agent.receipt(Command::Receipt(receipt.id.unwrap())).await.unwrap();
     assert_eq!(kept, receipt, "what is kept is what was told");
 }
