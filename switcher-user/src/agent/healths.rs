@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::health::{Asked, BackendHealth, Probers, Report, Verdict};
-use crate::plan::{Alias, Desired, Rollout, Set};
+use crate::plan::{Alias, Backend, Desired, Rollout, Set};
 use crate::rollout::Health;
 
 /// What is held of the backends of sets with a health check, by their numbers.
@@ -135,7 +135,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 }
 
-fn sets(desired: &Desired) -> impl Iterator<Item = (&Alias, &Set)> {
+/// All sets, each with its alias.
+pub(super) fn sets(desired: &Desired) -> impl Iterator<Item = (&Alias, &Set)> {
     desired
         .aliases
         .values()
@@ -148,15 +149,20 @@ fn backends(desired: &Desired) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Where a backend is: without a port of its own, at the listener's.
+pub(super) fn at(alias: &Alias, backend: &Backend) -> SocketAddr {
+    let listener = alias.listen.first().map_or(0, |listener| listener.port);
+    let port = backend.address.port.map_or(listener, std::num::NonZero::get);
+    SocketAddr::new(backend.address.address, port)
+}
+
 fn asked(desired: &Desired) -> BTreeMap<u32, Asked> {
     let mut all = BTreeMap::new();
     for (alias, set) in sets(desired) {
         let Some(spec) = &set.health else { continue };
-        let listener = alias.listen.first().map_or(0, |listener| listener.port);
         for backend in &set.backends {
-            let port = backend.address.port.map_or(listener, std::num::NonZero::get);
             let asked = Asked {
-                address: SocketAddr::new(backend.address.address, port),
+                address: at(alias, backend),
                 spec: spec.clone(),
             };
             all.insert(backend.id, asked);

@@ -20,6 +20,7 @@ mod listing;
 mod owner;
 mod pins;
 mod port;
+mod queues;
 mod recall;
 mod receipts;
 mod reset;

@@ -16,6 +16,7 @@ use super::drain::Sight;
 use super::healths::Healths;
 use super::hooks::{Edge, Edges};
 use super::port::{Host, Kernel, Shared};
+use super::queues::Queues;
 use super::running::Running;
 use super::wall::WallClock;
 use crate::api::{ChangeStatus, Envelope};
@@ -87,6 +88,7 @@ pub(super) struct Owner<K, H> {
     /// What their tasks saw.
     pub(super) sights: (mpsc::Sender<Sight>, mpsc::Receiver<Sight>),
     pub(super) health: Healths,
+    pub(super) queues: Queues,
     pub(super) status_slots: Arc<Semaphore>,
 }
 

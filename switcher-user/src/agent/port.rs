@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::image::ImagePlan;
 use crate::kernel::{
-    Attached, Datapath, Device, Ended, Ending, Flip, FlowView, KernelError, LocalClients, ReasonCount, Role,
-    SetCounters,
+    AcceptQueue, Attached, Datapath, Device, Ended, Ending, Flip, FlowView, KernelError, LocalClients, ReasonCount,
+    Role, SetCounters,
 };
 use crate::model::Listener;
 use crate::net::{Added, BridgePort, HostAddress, Interface, NetError, Observed, Observer, Standing, Way};
@@ -31,6 +31,9 @@ pub trait Kernel: Send + Sized + 'static {
     fn reasons(&self) -> Result<Vec<ReasonCount>, KernelError>;
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError>;
     fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError>;
+    fn accept_queues(&mut self, _backends: &[SocketAddr]) -> BTreeMap<SocketAddr, Option<AcceptQueue>> {
+        BTreeMap::new()
+    }
     fn now_ns(&self) -> u64;
     fn flow_capacity(&self) -> u64;
     fn detach(self) -> Result<Vec<String>, KernelError>;
@@ -81,6 +84,9 @@ impl Kernel for PinnedDatapath {
     }
     fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError> {
         self.datapath.go_on_ending(endings)
+    }
+    fn accept_queues(&mut self, backends: &[SocketAddr]) -> BTreeMap<SocketAddr, Option<AcceptQueue>> {
+        self.datapath.accept_queues(backends)
     }
     fn now_ns(&self) -> u64 {
         Datapath::now_ns()

@@ -1,6 +1,7 @@
 //! Rollouts that run: each look at the kernel goes through the machine, and what that asks for through the one door.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub(super) struct Running {
     past: Vec<SetFigures>,
     /// When which set had established how many flows in this step: the last two seconds.
     established: VecDeque<(u64, Vec<u64>)>,
+    /// What backends' accept queues had dropped before it.
+    overflows: BTreeMap<SocketAddr, u64>,
     check: Option<CheckTask>,
     resets: Option<ResetTask>,
     left: Option<Left>,
@@ -307,6 +310,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             last: none,
             past: Vec::new(),
             established: VecDeque::new(),
+            overflows: self.queues.overflows(),
             check: None,
             resets: None,
             sets,
@@ -380,6 +384,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             },
         };
         seen.health = self.health_of(&running.rollout);
+        let overflow = self.overflowed_since(&running.rollout, &running.overflows);
+        seen.breach = seen.breach.or(overflow);
         if let (State::CheckingHealth, Health::Waiting(what)) = (&running.rollout.state, &seen.health) {
             running.progress.send_replace(checking(what));
         }

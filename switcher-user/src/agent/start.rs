@@ -14,6 +14,7 @@ use super::healths::Healths;
 use super::hooks::Edges;
 use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
+use super::queues::Queues;
 use super::wall::{self, WallClock};
 use crate::model::{HookPolicy, Listener};
 use crate::net::Observed;
@@ -83,6 +84,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             running: Vec::new(),
             sights: mpsc::channel(SIGHTS_MAX),
             health: Healths::default(),
+            queues: Queues::default(),
             status_slots: Arc::new(Semaphore::new(STATUS_TASKS_MAX)),
         };
         owner.tell_names();

@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 use super::addresses::Addresses;
 use super::failures::failures;
 use super::flows::{Census, census, to_figures};
+use super::healths::at as at_address;
 use super::hooks::Edge;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
+use super::queues::Queues;
 use super::wall::WallClock;
 use crate::api::{
     AliasStatus, ApiError, AttachedStatus, BackendStatus, ChangeStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus,
@@ -32,6 +34,7 @@ struct Known {
     hooks: BTreeMap<String, Edge>,
     addresses: Addresses,
     health: BTreeMap<u32, String>,
+    queues: Queues,
     only: Option<AliasName>,
     epoch: u64,
     last_flip: Option<FlipTime>,
@@ -83,6 +86,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             hooks: self.hooks.clone(),
             addresses: self.addresses.clone(),
             health: self.health.texts(),
+            queues: self.queues.clone(),
             only,
             epoch: self.epoch,
             last_flip: self.last_flip.clone(),
@@ -221,12 +225,7 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         failures: seen.failures.get(&set.id).cloned().unwrap_or_default(),
         counters: seen.figures.get(&set.id).copied().unwrap_or_default(),
         containers: set.containers.clone(),
-        backends: backends(
-            alias,
-            set_name,
-            paths.and_then(|paths| paths.get(set_name)),
-            &known.health,
-        ),
+        backends: backends(alias, set_name, paths.and_then(|paths| paths.get(set_name)), known),
     });
     AliasStatus {
         name: name.clone(),
@@ -252,12 +251,7 @@ fn held_for_ms(alias: &Alias, now_ns: u64) -> Option<u64> {
     (left_ns > 0).then(|| left_ns.div_ceil(1_000_000))
 }
 
-fn backends(
-    alias: &Alias,
-    set: &SetName,
-    choices: Option<&Vec<BackendChoice>>,
-    health: &BTreeMap<u32, String>,
-) -> Vec<BackendStatus> {
+fn backends(alias: &Alias, set: &SetName, choices: Option<&Vec<BackendChoice>>, known: &Known) -> Vec<BackendStatus> {
     let Some(set) = alias.sets.get(set) else {
         return Vec::new();
     };
@@ -273,7 +267,8 @@ fn backends(
             path: path.to_owned(),
             interface: choice.map(|choice| choice.interface.clone()).unwrap_or_default(),
             why: choice.map(|choice| choice.why.clone()).unwrap_or_default(),
-            health: health.get(&backend.id).cloned(),
+            health: known.health.get(&backend.id).cloned(),
+            accept_queue: known.queues.status(at_address(alias, backend)),
         }
     };
     set.backends.iter().enumerate().map(status).collect()

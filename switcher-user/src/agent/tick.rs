@@ -17,6 +17,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let observed = self.observe(&self.desired.backend_addresses()).await?;
         self.attach_edges(&observed).await?;
         self.follow_addresses(&observed).await;
+        self.look_at_queues().await?;
         let mut resolved = self.desired.resolve(&self.with_hooks(&observed), &Touched::default())?;
         resolved.leave_out(&self.desired, &self.health.unusable(&self.desired, &self.desired));
         resolved.image.epoch = self.epoch;

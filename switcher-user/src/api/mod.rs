@@ -25,8 +25,8 @@ pub use flows::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, Flows
 pub use forecast::{ForecastAlias, ForecastDocument, ForecastSet, ForecastStep};
 pub use server::{BindError, Server};
 pub use status::{
-    AddressStatus, AliasStatus, AttachedStatus, BackendStatus, ChangeStatus, ClockReading, FlowCounts, FlowTable,
-    LocalStatus, ReasonStatus, SetStatus, StatusDocument,
+    AcceptQueueStatus, AddressStatus, AliasStatus, AttachedStatus, BackendStatus, ChangeStatus, ClockReading,
+    FlowCounts, FlowTable, LocalStatus, ReasonStatus, SetStatus, StatusDocument,
 };
 
 /// Version of all documents.

@@ -244,6 +244,22 @@ pub struct BackendStatus {
     /// What its health check says; `None`: nobody asks.
     #[serde(default)]
     pub health: Option<String>,
+    /// Its accept queue; `None`: it is not on this host, or cannot be asked.
+    #[serde(default)]
+    pub accept_queue: Option<AcceptQueueStatus>,
+}
+
+/// Who listens at a backend on this host, and what waits there to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptQueueStatus {
+    /// A socket listens there.
+    pub listens: bool,
+    /// Connections that wait.
+    pub waiting: u32,
+    /// So many may.
+    pub waiting_max: u32,
+    /// Handshakes that found no room, since this agent looks.
+    pub overflowed: u64,
 }
 
 /// One verdict reason.

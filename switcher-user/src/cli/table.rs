@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::api::{AliasStatus, AliasesDocument, LocalStatus, ReceiptsDocument, SetStatus, StatusDocument};
+use crate::api::{
+    AcceptQueueStatus, AliasStatus, AliasesDocument, LocalStatus, ReceiptsDocument, SetStatus, StatusDocument,
+};
 use crate::model::{Latencies, SetFigures};
 use crate::plan::weights_text;
 
@@ -224,10 +226,23 @@ fn set_lines(table: &mut String, set: &SetStatus, now_ns: u64) {
             .as_ref()
             .map(|health| format!("; {health}"))
             .unwrap_or_default();
+        let queue = backend.accept_queue.map(queue_text).unwrap_or_default();
         let _ = writeln!(
             table,
-            "    {:<22} {}: {}{health}",
+            "    {:<22} {}: {}{health}{queue}",
             backend.address, backend.path, backend.why
         );
+    }
+}
+
+/// Only what is not as it should be.
+fn queue_text(queue: AcceptQueueStatus) -> String {
+    let (waiting, max) = (queue.waiting, queue.waiting_max);
+    match queue {
+        AcceptQueueStatus { listens: false, .. } => "; nothing listens there".to_owned(),
+        AcceptQueueStatus { overflowed: 0, .. } if waiting <= max => String::new(),
+        AcceptQueueStatus { overflowed, .. } => {
+            format!("; {waiting} connection(s) wait to be accepted, {max} may; {overflowed} found no room")
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The programs, maps and links of one agent.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use switcher_ebpf::flow::{idle_ticks, is_expired, is_unpinned};
 use switcher_ebpf::reason::Reason;
 
 use super::abi::Abi;
+use super::accept::{AcceptQueue, AcceptQueues};
 use super::adopt::{self, Found};
 use super::cgroup::{self, CgroupChoice, LocalClients};
 use super::counters::{self, SetWords};
@@ -79,6 +81,8 @@ pub struct Datapath {
     waits: bool,
     /// Where local clients' sockets are ended.
     sockets: ending::Sockets,
+    /// Where backends' accept queues are looked at.
+    queues: AcceptQueues,
     records: Mapped<FlowRecord>,
     traffic: Mapped<FlowTraffic>,
     liveness: Mapped<Word64>,
@@ -124,6 +128,7 @@ impl Datapath {
             local: LocalClients::NotServed("not asked for".to_owned()),
             waits: false,
             sockets: ending::Sockets::default(),
+            queues: AcceptQueues::default(),
             records,
             traffic,
             liveness,
@@ -380,6 +385,11 @@ impl Datapath {
             traffic: self.traffic.elements(),
         };
         ending::go_on(tools, endings)
+    }
+
+    /// The accept queues of the backends whose addresses are on this host; `None`: nothing listens there.
+    pub fn accept_queues(&mut self, backends: &[SocketAddr]) -> BTreeMap<SocketAddr, Option<AcceptQueue>> {
+        self.queues.look(backends)
     }
 
     /// Most flows the table can hold.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod abi;
+mod accept;
 mod adopt;
 mod bpffs;
 mod build;
@@ -18,8 +19,10 @@ mod mapped;
 mod netns;
 mod pin;
 pub mod probe;
+mod spaces;
 mod xdp;
 
+pub use accept::AcceptQueue;
 pub use adopt::Found;
 pub use cgroup::{CgroupChoice, LocalClients};
 pub use datapath::{Datapath, DatapathConfig};

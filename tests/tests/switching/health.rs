@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use switcher_tests::lab::Nginx;
+use switcher_tests::lab::{LISTENER_V4, Nginx};
 
 use crate::ground::{Ground, stack};
 
@@ -102,6 +102,62 @@ fn https_is_asked_and_any_certificate_will_do() {
     assert!(outcome.stdout.contains("fails its health check"), "{}", outcome.stdout);
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+/// A real socket with room for two, and a server that never accepts. The other rules are switched off.
+#[test]
+fn a_server_that_does_not_accept_is_rolled_back_by_its_queue() {
+    let ground = Ground::new("auto");
+    let listen = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+        socket.bind(&"[::]:9100".parse::<std::net::SocketAddr>()?.into())?;
+        socket.listen(1)?;
+        Ok(socket)
+    };
+    let _listener = ground.lab.v2().spawn(listen).unwrap().join().unwrap().unwrap();
+    put(&ground, "v2", 9_100, "");
+    let queue = |set: usize| {
+        let status = ground.json("status web --json");
+        status["aliases"][0]["sets"][set]["backends"][0]["accept_queue"].clone()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while queue(1).is_null() {
+        assert!(Instant::now() < deadline, "it is looked at each second");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let calm = |max: u64| serde_json::json!({"listens": true, "waiting": 0, "waiting_max": max, "overflowed": 0});
+    assert_eq!(queue(1), calm(1));
+    assert_eq!(queue(0)["waiting_max"], 4_096);
+    let clients = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let script = format!(
+                "for i in $(seq 40); do curl -s -m 1 --interface 10.200.0.$i http://{LISTENER_V4}/ & done; wait"
+            );
+            std::thread::sleep(Duration::from_millis(500));
+            ground.lab.client().run(&["sh", "-c", &script]).unwrap()
+        });
+        let off = "--fail-on failed>100% --fail-on retransmitted>100000% --fail-on unreplied>100%";
+        let outcome = ground.expect(&format!("upgrade web --to v2 --steps 50,100 --interval 20s {off}"), 3);
+        let told = outcome
+            .stdout
+            .contains("the accept queue of backend 10.1.1.2:9100 of set web/v2 overflowed");
+        assert!(told, "{}", outcome.stdout);
+        asked.join().unwrap()
+    });
+    assert!(clients.stdout.contains("v1"), "those of the old set were served");
+    let after = queue(1);
+    assert!(
+        after["overflowed"].as_u64().unwrap() > 0 && after["waiting"] == 2,
+        "{after}"
+    );
+    let page = ground.expect("status web", 0).stdout;
+    assert!(page.contains("2 connection(s) wait to be accepted, 1 may;"), "{page}");
+    put(&ground, "v2", 9_101, "");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ground.expect("status web", 0).stdout.contains("nothing listens there") {
+        assert!(Instant::now() < deadline, "nothing listens at 9101");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

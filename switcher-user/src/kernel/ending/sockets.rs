@@ -3,17 +3,13 @@
 //! Local clients have no packets that the data path sees. Their sockets may be in any network namespace: those of running
 //! processes are asked, one after the other, by the socket's cookie, which is no other socket's.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rtnetlink::sys::{Socket, SocketAddr};
 use switcher_ebpf::abi::{Address, FlowIdentity};
+
+use super::super::spaces;
 
 const NETLINK_SOCK_DIAG: isize = 4;
 const SOCK_DESTROY: u16 = 21;
@@ -23,8 +19,6 @@ const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = 56;
 /// The kernel answers a question with the code and the question's header, and perhaps more.
 const ANSWER_BYTES_MAX: usize = 4_096;
-/// Namespaces that are asked; containers on one host are some hundreds.
-const NAMESPACES_MAX: usize = 4_096;
 /// Namespaces are looked for again after so long.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -68,45 +62,13 @@ impl Sockets {
     fn look(&mut self) {
         self.spaces.clear();
         self.spaces.extend(Socket::new(NETLINK_SOCK_DIAG));
-        self.spaces
-            .extend(others().into_values().filter_map(|space| open_in(space).ok()));
+        self.spaces.extend(
+            spaces::others()
+                .into_values()
+                .filter_map(|space| spaces::within(space, || Socket::new(NETLINK_SOCK_DIAG)).ok()),
+        );
         self.looked = Some(Instant::now());
     }
-}
-
-/// Network namespaces of running processes but the agent's own, by their numbers.
-fn others() -> BTreeMap<u64, File> {
-    let mut spaces = BTreeMap::new();
-    let Ok(own) = fs::metadata("/proc/self/ns/net").map(|own| own.ino()) else {
-        return spaces;
-    };
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let path = process.path().join("ns/net");
-        if spaces.len() >= NAMESPACES_MAX {
-            break;
-        }
-        if let Ok(number) = fs::metadata(&path).map(|space| space.ino())
-            && number != own
-            && !spaces.contains_key(&number)
-            && let Ok(file) = File::open(Path::new(&path))
-        {
-            spaces.insert(number, file);
-        }
-    }
-    spaces
-}
-
-/// A socket belongs to the namespace of the thread that makes it: one of its own, that ends with it.
-fn open_in(space: File) -> io::Result<Socket> {
-    let open = move || {
-        // SAFETY: a descriptor that is open; only this thread changes its namespace.
-        if unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Socket::new(NETLINK_SOCK_DIAG)
-    };
-    let opened = thread::Builder::new().spawn(open)?.join();
-    opened.unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }
 
 /// `struct inet_diag_req_v2`, behind a netlink header.
