@@ -16,7 +16,7 @@ use super::queues::Queues;
 use super::wall::WallClock;
 use crate::api::{
     AliasStatus, ApiError, AttachedStatus, BackendStatus, ChangeStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus,
-    ReasonStatus, Reply, SCHEMA, SetStatus, StatusDocument,
+    Progress, ReasonStatus, Reply, SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
 use crate::kernel::{Attached, KernelError, LocalClients, Role};
@@ -30,7 +30,7 @@ struct Known {
     resolved: Arc<Resolved>,
     observed: Option<Arc<Observed>>,
     container_notes: Vec<String>,
-    running: BTreeMap<AliasName, String>,
+    running: BTreeMap<AliasName, (String, Progress)>,
     hooks: BTreeMap<String, Edge>,
     addresses: Addresses,
     health: BTreeMap<u32, String>,
@@ -75,7 +75,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 .request
                 .aliases
                 .iter()
-                .map(|alias| (alias.clone(), one.what()))
+                .map(|alias| (alias.clone(), (one.what(), one.progress.borrow().clone())))
         });
         let known = Known {
             desired: Arc::clone(&self.desired),
@@ -235,7 +235,8 @@ fn alias_status(known: &Known, seen: &Seen, name: &AliasName, alias: &Alias) -> 
         shield: alias.shield,
         add_addresses: alias.add_addresses,
         held_for_ms: held_for_ms(alias, seen.now_ns),
-        running: known.running.get(name).cloned(),
+        running: known.running.get(name).map(|(what, _)| what.clone()),
+        progress: known.running.get(name).map(|(_, progress)| Box::new(progress.clone())),
         switched: known.switched.get(name).cloned(),
         last_change: known.changes.get(name).copied(),
         split: alias.split.weights.clone(),

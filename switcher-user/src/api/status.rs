@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Progress;
 use crate::model::{
     Action, AliasName, BackendAddress, ContainerSource, FailedFlow, FlipTime, Listener, Outcome, PathPolicy, Receipt,
     SetFigures, SetName, StackName,
@@ -163,6 +164,9 @@ pub struct AliasStatus {
     pub held_for_ms: Option<u64>,
     /// The change that is running.
     pub running: Option<String>,
+    /// How far that is, as the command that waits for it is told.
+    #[serde(default)]
+    pub progress: Option<Box<Progress>>,
     /// Weights now.
     pub split: BTreeMap<SetName, u32>,
     /// When the last change of the split was final; none: not known to this agent.

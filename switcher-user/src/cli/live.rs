@@ -33,44 +33,15 @@ impl Live {
 
     /// Draws a state in the place of the last one.
     pub(super) fn show(&mut self, progress: &Progress) {
-        match progress {
-            Progress::Checking { what, .. } => self.head("health", 0, 1, what.clone()),
-            Progress::Observing {
-                step,
-                steps,
-                percent,
-                left_ms,
-                observed_ms,
-                sets,
-                ..
-            } => {
-                let all = observed_ms + left_ms;
-                let text = format!("{percent} %, {} left", seconds(*left_ms));
-                self.head(&format!("step {step} of {steps}"), *observed_ms, all, text);
-                self.sets(sets, |is_new| if is_new { *percent } else { 100 - percent });
+        let Some(frame) = frame(progress) else { return };
+        draw(&self.head, &frame.head);
+        for (at, bar) in frame.sets.iter().take(LINES_MAX).enumerate() {
+            if self.lines.len() <= at {
+                let line = self.screen.add(ProgressBar::new(100));
+                line.set_style(style("{prefix} [{bar:30}] {msg}"));
+                self.lines.push(line);
             }
-            Progress::Draining {
-                pending,
-                established,
-                at_first,
-                eldest_ms,
-                estimate_ms,
-                left_ms,
-                sets,
-                ..
-            } => {
-                let left = pending + established;
-                let estimate =
-                    estimate_ms.map_or_else(|| "no pace yet".to_owned(), |ms| format!("about {}", seconds(ms)));
-                let text = format!(
-                    "{left} flow(s) left, the eldest {} old; {estimate}, at most {}",
-                    seconds(eldest_ms.unwrap_or_default()),
-                    seconds(*left_ms)
-                );
-                self.head("drain", at_first.saturating_sub(left), *at_first, text);
-                self.sets(sets, |is_new| if is_new { 100 } else { 0 });
-            }
-            Progress::Refused { .. } | Progress::StillRunning { .. } | Progress::Finished { .. } => {}
+            draw(&self.lines[at], bar);
         }
     }
 
@@ -83,29 +54,108 @@ impl Live {
             .for_each(ProgressBar::finish_and_clear);
         let _ = self.screen.clear();
     }
+}
 
-    fn head(&self, name: &str, done: u64, all: u64, text: String) {
-        self.head.set_length(all.max(1));
-        self.head.set_position(done.min(all));
-        self.head.set_prefix(format!("{name:<12}"));
-        self.head.set_message(text);
+/// A line: a name, how much of it is done, and a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bar {
+    name: String,
+    done: u64,
+    all: u64,
+    text: String,
+}
+
+/// What an upgrade looks like at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    head: Bar,
+    sets: Vec<Bar>,
+}
+
+impl Frame {
+    /// Its lines as text, for a page that is drawn as a whole.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        [&self.head].into_iter().chain(&self.sets).map(|bar| {
+            let done = usize::try_from(30 * bar.done.min(bar.all) / bar.all.max(1)).unwrap_or(0);
+            let tip = if (1..30).contains(&done) { ">" } else { "" };
+            let filled = format!("{}{tip}", "=".repeat(done - tip.len()));
+            format!("{:<12} [{filled:<30}] {}", bar.name, bar.text)
+        })
     }
+}
 
-    fn sets(&mut self, sets: &[SetProgress], share: impl Fn(bool) -> u32) {
-        let sets = sets.get(..LINES_MAX).unwrap_or(sets);
-        for (at, set) in sets.iter().enumerate() {
-            if self.lines.len() <= at {
-                let line = self.screen.add(ProgressBar::new(100));
-                line.set_style(style("{prefix} [{bar:30}] {msg}"));
-                self.lines.push(line);
-            }
-            let share = share(set.is_new);
-            let name = format!("{}/{}", set.alias, set.set);
-            self.lines[at].set_position(share.into());
-            self.lines[at].set_prefix(format!("{name:<12}"));
-            self.lines[at].set_message(format!("{share:>3} %  {}", figures(set)));
+/// The same for the live view and for `status --watch`.
+pub(super) fn frame(progress: &Progress) -> Option<Frame> {
+    match progress {
+        Progress::Checking { what, .. } => Some(Frame {
+            head: bar("health", 0, 1, what.clone()),
+            sets: Vec::new(),
+        }),
+        Progress::Observing {
+            step,
+            steps,
+            percent,
+            left_ms,
+            observed_ms,
+            sets,
+            ..
+        } => {
+            let all = observed_ms + left_ms;
+            let text = format!("{percent} %, {} left", seconds(*left_ms));
+            Some(Frame {
+                head: bar(&format!("step {step} of {steps}"), *observed_ms, all, text),
+                sets: bars(sets, |is_new| if is_new { *percent } else { 100 - percent }),
+            })
         }
+        Progress::Draining {
+            pending,
+            established,
+            at_first,
+            eldest_ms,
+            estimate_ms,
+            left_ms,
+            sets,
+            ..
+        } => {
+            let left = pending + established;
+            let estimate = estimate_ms.map_or_else(|| "no pace yet".to_owned(), |ms| format!("about {}", seconds(ms)));
+            let text = format!(
+                "{left} flow(s) left, the eldest {} old; {estimate}, at most {}",
+                seconds(eldest_ms.unwrap_or_default()),
+                seconds(*left_ms)
+            );
+            Some(Frame {
+                head: bar("drain", at_first.saturating_sub(left), *at_first, text),
+                sets: bars(sets, |is_new| if is_new { 100 } else { 0 }),
+            })
+        }
+        Progress::Refused { .. } | Progress::StillRunning { .. } | Progress::Finished { .. } => None,
     }
+}
+
+fn bar(name: &str, done: u64, all: u64, text: String) -> Bar {
+    Bar {
+        name: name.to_owned(),
+        done,
+        all,
+        text,
+    }
+}
+
+fn bars(sets: &[SetProgress], share: impl Fn(bool) -> u32) -> Vec<Bar> {
+    let one = |set: &SetProgress| {
+        let share = share(set.is_new);
+        let text = format!("{share:>3} %  {}", figures(set));
+        bar(&format!("{}/{}", set.alias, set.set), share.into(), 100, text)
+    };
+    sets.iter().map(one).collect()
+}
+
+fn draw(line: &ProgressBar, bar: &Bar) {
+    line.set_length(bar.all.max(1));
+    line.set_position(bar.done.min(bar.all));
+    line.set_prefix(format!("{:<12}", bar.name));
+    line.set_message(bar.text.clone());
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::live::{Frame, frame};
 use crate::api::{
     AcceptQueueStatus, AliasStatus, AliasesDocument, LocalStatus, ReceiptsDocument, SetStatus, StatusDocument,
 };
@@ -135,6 +136,9 @@ fn alias_lines(table: &mut String, alias: &AliasStatus, now_ns: u64) {
     }
     if let Some(running) = &alias.running {
         let _ = writeln!(table, "  running: {running}");
+        for line in alias.progress.as_deref().and_then(frame).iter().flat_map(Frame::lines) {
+            let _ = writeln!(table, "    {line}");
+        }
     }
     if let Some(set) = &alias.unconfirmed {
         let _ = writeln!(

@@ -174,7 +174,8 @@ pub(super) async fn carry_out(
     }
 }
 
-fn text(progress: &Progress) -> Option<String> {
+/// A line for a log.
+pub(super) fn text(progress: &Progress) -> Option<String> {
     match progress {
         Progress::Checking { what, .. } => Some(what.clone()),
         Progress::Observing {

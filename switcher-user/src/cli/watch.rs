@@ -64,6 +64,9 @@ fn log_lines(status: &StatusDocument) -> String {
     let mut lines = String::new();
     for alias in &status.aliases {
         let running = if alias.running.is_some() { " upgrading" } else { "" };
+        if let Some(text) = alias.progress.as_deref().and_then(super::upgrade::text) {
+            let _ = writeln!(lines, "{time} {}: {text}", alias.name);
+        }
         for set in &alias.sets {
             let _ = writeln!(
                 lines,

@@ -42,8 +42,20 @@ impl Watch {
         Self::run(ground, &mut command)
     }
 
+    /// A second one beside another.
+    fn run_to(ground: &Ground, name: &str) -> Self {
+        let mut command = Command::new(binaries::switcher().unwrap());
+        command.args(["status", "--watch", "--interval", "200ms"]);
+        Self::run_as(ground, &mut command, name)
+    }
+
     fn run(ground: &Ground, command: &mut Command) -> Self {
-        let (out, err) = (ground.lab.dir().join("watch.out"), ground.lab.dir().join("watch.err"));
+        Self::run_as(ground, command, "watch")
+    }
+
+    fn run_as(ground: &Ground, command: &mut Command, name: &str) -> Self {
+        let file = |end: &str| ground.lab.dir().join(format!("{name}.{end}"));
+        let (out, err) = (file("out"), file("err"));
         let host = format!("unix://{}", ground.agent.socket().display());
         command.env("SWITCHER_HOST", host).env("TERM", "xterm");
         command.stdin(Stdio::null());
@@ -141,6 +153,36 @@ fn on_a_terminal_each_page_takes_the_place_of_the_last() {
     for line in page.replace("\x1b[K", "").replace("\x1b[J", "").lines() {
         assert!(line.trim_end().chars().count() <= 100, "{line:?}");
     }
+}
+
+/// What the command that waits draws is on the page too, and a line of it in a log.
+#[test]
+fn an_upgrade_is_shown_as_the_command_that_waits_shows_it() {
+    let ground = Ground::new("auto");
+    let page = Watch::start_on_terminal(&ground);
+    let line = "upgrade web --to v2 --steps 30,100 --interval 3s --drain-timeout 3s";
+    ground.expect(&format!("{line} --detach"), 0);
+    let mut log = Watch::run_to(&ground, "log");
+    for text in [
+        "step 1 of 2  [",
+        "web/v2       [========>",
+        "30 %  ",
+        "70 %  ",
+        " refused, ",
+    ] {
+        page.wait_for(text, |out| out.contains(text));
+    }
+    log.wait_for("a line of the step", |out| {
+        out.contains(" web: step 1 of 2: 30 % (epoch ")
+    });
+    page.wait_for("the next step", |out| out.contains("step 2 of 2  ["));
+    ground.expect(line, 0);
+    page.wait_for("the end", |out| {
+        let last = out.rsplit("\x1b[H").next().unwrap();
+        last.contains("web ") && !last.contains("running:") && !last.contains("step ")
+    });
+    log.process.signal(Signal::SIGINT).unwrap();
+    assert_eq!(log.code(), 0);
 }
 
 #[test]

@@ -108,6 +108,59 @@ fn a_dead_agent_drops_no_connection_to_a_loopback_process() {
 }
 
 /// Not the host's own server on the alias's address: that would be the wrong application. And not silence.
+/// Handed to a socket as they came: the client's end hears a RST, and the process's socket is ended by its own kernel.
+#[test]
+fn what_a_drain_leaves_at_a_loopback_process_is_reset() {
+    let (ground, _versions) = on_loopback();
+    ground.apply(STACK).expect_code(&[0]).unwrap();
+    let open = |listener| {
+        let mut kept = Kept::open(ground.lab.client(), listener);
+        assert_eq!(kept.ask(), "host-v1");
+        kept
+    };
+    let mut idle: Vec<Kept> = [LISTENER_V4, LISTENER_V6, LISTENER_V4].into_iter().map(open).collect();
+    let mut busy = open(LISTENER_V6);
+    let line = "upgrade web --to v2 --drain-timeout 300ms --drain-action keep";
+    ground.expect(line, 4);
+    idle.iter_mut()
+        .chain([&mut busy])
+        .for_each(|kept| assert_eq!(kept.ask(), "host-v1", "keep ends none"));
+    let ended = std::thread::spawn(move || {
+        loop {
+            if let Err(error) = busy.try_ask() {
+                let began = Instant::now();
+                break (error.kind(), began);
+            }
+        }
+    });
+    let receipt = ground.json("upgrade web --to v2 --drain-timeout 0s --drain-action reset --json");
+    assert_eq!(
+        (&receipt["drain"]["reset"], &receipt["drain"]["reset_failed"]),
+        (&4.into(), &0.into()),
+        "{receipt}"
+    );
+    let (how, began) = ended.join().unwrap();
+    assert_eq!(how, std::io::ErrorKind::ConnectionReset, "the one that was active");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    for kept in &mut idle {
+        assert_eq!(kept.try_ask().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    let began = Instant::now();
+    assert_eq!(ground.answers(), ["host-v2", "host-v2"]);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let served = ground
+        .lab
+        .host()
+        .run(&["ss", "-Htn", "state", "established", "sport", "=", ":80"])
+        .unwrap();
+    assert_eq!(
+        served.stdout.lines().count(),
+        0,
+        "the process's ends are gone: {}",
+        served.stdout
+    );
+}
+
 #[test]
 fn a_process_that_does_not_listen_refuses() {
     let (ground, [mut old, _new]) = on_loopback();

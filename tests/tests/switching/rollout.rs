@@ -15,14 +15,18 @@ fn split(ground: &Ground) -> BTreeMap<String, u64> {
 
 /// Runs a command on the side.
 fn job(agent: &Agent, line: &str) -> std::thread::JoinHandle<i32> {
+    let mut child = spawn(agent, line);
+    std::thread::spawn(move || child.wait().unwrap().code().unwrap_or(-1))
+}
+
+fn spawn(agent: &Agent, line: &str) -> std::process::Child {
     let mut command = std::process::Command::new(switcher_tests::binaries::switcher().unwrap());
     command.env("SWITCHER_HOST", format!("unix://{}", agent.socket().display()));
     command.args(line.split_whitespace());
     command
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
-    let mut child = command.spawn().unwrap();
-    std::thread::spawn(move || child.wait().unwrap().code().unwrap_or(-1))
+    command.spawn().unwrap()
 }
 
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
@@ -120,6 +124,65 @@ fn an_agent_killed_while_it_drains_goes_on_waiting() {
     drop(kept);
     assert_eq!(again.join().unwrap(), 0);
     assert_eq!(ground.json("receipt ls --json")["receipts"][0]["outcome"], "done");
+}
+
+/// Before the first flip nothing has changed, and the next agent changes nothing that is not proven.
+#[test]
+fn an_agent_killed_while_it_asks_the_new_set_changes_nothing() {
+    let mut ground = Ground::new("auto");
+    let well = ground.lab.dir().join("well");
+    let check = format!("command:test -e {}", well.display());
+    let words = [
+        "set",
+        "put",
+        "web",
+        "v2",
+        "--backend",
+        "10.1.1.2:8080",
+        "--backend",
+        "[fd00:1::2]:8080",
+    ];
+    let health = ["--health", &check, "--health-interval", "100ms", "--health-fall", "100"];
+    let put: Vec<&str> = words.into_iter().chain(health).collect();
+    ground.agent.cli(&put).unwrap().expect_code(&[0]).unwrap();
+    let line = "upgrade web --to v2 --steps 50,100 --interval 500ms";
+    let first = job(&ground.agent, line);
+    wait_for("the upgrade waits", || {
+        ground.json("status web --json")["aliases"][0]["progress"]["event"] == "checking"
+    });
+    ground.expect("upgrade web --to v2", 6);
+    ground.agent.kill().unwrap();
+    assert_eq!(first.join().unwrap(), 7, "the outcome is not known");
+    ground.agent.launch().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(split(&ground), BTreeMap::from([("v1".to_owned(), 100)]));
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    std::fs::write(&well, "").unwrap();
+    ground.expect(line, 0);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+}
+
+/// Who asked may be killed: the agent goes on, the same command attaches, another one is refused.
+#[test]
+fn a_command_that_is_killed_stops_nothing() {
+    let ground = Ground::new("auto");
+    let line = "upgrade web --to v2 --steps 50,100 --interval 3s --drain-timeout 5s";
+    let mut first = spawn(&ground.agent, line);
+    wait_for("a step", || split(&ground).contains_key("v2"));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = job(&ground.agent, line);
+    ground.expect("upgrade web --to v1", 6);
+    ground.expect("split web v1=100", 6);
+    assert_eq!(second.join().unwrap(), 0);
+    assert_eq!(ground.answers(), ["v2", "v2"]);
+    let receipts = ground.json("receipt ls --json");
+    assert_eq!(receipts["receipts"][0]["outcome"], "done", "{receipts}");
+    assert_eq!(
+        receipts["receipts"].as_array().unwrap().len(),
+        2,
+        "apply, and one upgrade: {receipts}"
+    );
 }
 
 #[test]
