@@ -8,8 +8,10 @@ use std::fmt;
 pub enum Hook {
     /// Traffic control.
     Tc,
-    /// The driver, or a veth that plays one.
+    /// XDP on veths: what it rewrites goes on to the stack.
     Xdp,
+    /// XDP on devices whose drivers send on, on both sides of the host: the lab's cables.
+    Driver,
 }
 
 /// The way of a flow, by the word that `switcher flows` has for it.
@@ -83,6 +85,11 @@ const SUPPORTED: &[(Hook, Path, Server, &[Client])] = &[
     (Hook::Xdp, Path::Stack, Server::Own, PACKETS),
     (Hook::Xdp, Path::Local, Server::Behind, CONNECTS),
     (Hook::Xdp, Path::Local, Server::Own, CONNECTS),
+    (Hook::Driver, Path::Bypass, Server::Behind, &[Client::Outside]),
+    (Hook::Driver, Path::Stack, Server::Behind, &[Client::Outside]),
+    (Hook::Driver, Path::Stack, Server::Own, &[Client::Outside]),
+    (Hook::Driver, Path::Local, Server::Behind, &[Client::Host]),
+    (Hook::Driver, Path::Local, Server::Own, &[Client::Host]),
 ];
 
 /// Every way that is supported by this hook, one client each.
@@ -100,9 +107,18 @@ pub fn supported(hook: Hook) -> Vec<Way> {
     .collect()
 }
 
-impl Client {
+impl Hook {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Outside, Self::Apart, Self::Inside, Self::Host];
+    pub const ALL: [Self; 3] = [Self::Tc, Self::Xdp, Self::Driver];
+
+    /// Who is there to connect: behind a cable there are no containers.
+    #[must_use]
+    pub fn clients(self) -> &'static [Client] {
+        match self {
+            Self::Tc | Self::Xdp => &[Client::Outside, Client::Apart, Client::Inside, Client::Host],
+            Self::Driver => &[Client::Outside, Client::Host],
+        }
+    }
 }
 
 impl Server {
@@ -115,6 +131,7 @@ impl fmt::Display for Hook {
         f.pad(match self {
             Self::Tc => "tc",
             Self::Xdp => "xdp",
+            Self::Driver => "driver",
         })
     }
 }

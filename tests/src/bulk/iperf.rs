@@ -64,12 +64,12 @@ impl fmt::Display for Direction {
 
 /// A program that `command` makes, wherever the client is. Bits a second as the receiver saw them; 0 where it stalls.
 pub(super) fn transfer(
-    command: impl FnOnce(&str) -> Command,
+    command: impl FnOnce(&str) -> Result<Command>,
     to: SocketAddr,
     direction: Direction,
     megabytes: u32,
 ) -> Result<f64> {
-    let mut iperf = command("timeout");
+    let mut iperf = command("timeout")?;
     iperf.args([STALL_SECONDS, "iperf3", "--json", "--client", &to.ip().to_string()]);
     iperf.args(["--port", &to.port().to_string(), "--bytes", &format!("{megabytes}M")]);
     if direction == Direction::Download {

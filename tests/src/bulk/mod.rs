@@ -10,10 +10,13 @@ mod site;
 use anyhow::{Result, ensure};
 
 pub use iperf::{Direction, Family};
-pub use ratio::{Row, STALL_SHARE, Spread};
+pub use ratio::{Row, STALL_SHARE, Spread, own_costs};
 pub use site::{Site, alias, listener, name};
 
 use crate::ways::{self, Hook, Way};
+
+/// By cables this part of what goes by veths, at least a megabyte.
+const CABLE_SLOWER: u32 = 16;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +32,14 @@ pub struct Amount {
 /// # Errors
 /// If something could not be measured; if what was measured did not go by Switcher.
 pub fn measure(amount: Amount, mut tell: impl FnMut(&Row)) -> Result<Vec<Row>> {
-    let mut bare = Site::bare()?;
     let mut rows = Vec::new();
-    for hook in [Hook::Tc, Hook::Xdp] {
+    for hook in Hook::ALL {
+        let amount = Amount {
+            // A cable of the lab is a process that carries frame by frame.
+            megabytes: amount.megabytes / if hook == Hook::Driver { CABLE_SLOWER } else { 1 },
+            ..amount
+        };
+        let mut bare = Site::bare(hook)?;
         let mut switched = Site::with_agent(hook)?;
         for way in ways::supported(hook) {
             for family in Family::ALL {
@@ -64,10 +72,11 @@ pub fn measure_row(
         let by_alias = switched.by_alias(way, family, direction, amount.megabytes)?;
         // The same program in the way, and nothing for it to do.
         let passed = match way.hook {
-            Hook::Tc => None,
+            Hook::Tc | Hook::Driver => None,
             Hook::Xdp => Some(switched.direct(way, family, direction, amount.megabytes)?),
         };
         ensure!(plain > 0.0, "{way:?}: the route without Switcher stalls");
+        ensure!(passed != Some(0.0), "{way:?}: what the program passes stalls");
         rounds.push(ratio::Round {
             plain,
             by_alias,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Direction, Family};
-use crate::ways::{Hook, Way};
+use crate::ways::Way;
 
 /// What moves less than this share of its baseline has stalled: no way that works is near it.
 pub const STALL_SHARE: f64 = 0.05;
@@ -31,7 +31,7 @@ pub struct Spread {
 }
 
 /// A supported way in one family and direction, measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Which.
     pub way: Way,
@@ -43,21 +43,22 @@ pub struct Row {
     pub of_plain: Spread,
     /// Under XDP: multiples of a connection past the alias, by the same program.
     pub of_passed: Option<Spread>,
+    /// Of each round: what is judged.
+    own: Vec<f64>,
 }
 
 impl Row {
     pub(super) fn new(way: Way, family: Family, direction: Direction, rounds: &[Round]) -> Self {
-        let ratios = rounds.iter().map(|round| round.by_alias / round.plain).collect();
-        let passed: Vec<f64> = rounds
-            .iter()
-            .filter_map(|round| Some(round.by_alias / round.passed.filter(|&passed| passed > 0.0)?))
-            .collect();
+        let ratios: Vec<f64> = rounds.iter().map(|round| round.by_alias / round.plain).collect();
+        let passed = rounds.iter().map(|round| Some(round.by_alias / round.passed?));
+        let passed: Option<Vec<f64>> = passed.collect();
         Self {
             way,
             family,
             direction,
-            of_plain: Spread::new(ratios),
-            of_passed: (!passed.is_empty()).then(|| Spread::new(passed)),
+            of_plain: Spread::new(ratios.clone()),
+            of_passed: passed.clone().map(Spread::new),
+            own: passed.unwrap_or(ratios),
         }
     }
 
@@ -68,15 +69,24 @@ impl Row {
         self.of_plain.median < STALL_SHARE || self.of_plain.least <= 0.0
     }
 
-    /// What Switcher itself costs. A program in the driver of a veth switches the other end's segmentation offload off,
-    /// whatever it does; that is the price of the hook, so by XDP the comparison is with a packet that it passes.
+    /// What Switcher itself leaves. A program in the driver of a veth switches the other end's segmentation offload off,
+    /// whatever it does; that is the price of the hook, so there the comparison is with packets that it passes.
     #[must_use]
     pub fn own_cost(&self) -> f64 {
-        match (self.way.hook, self.of_passed) {
-            (Hook::Xdp, Some(passed)) => passed.median,
-            _ => self.of_plain.median,
-        }
+        self.of_passed.unwrap_or(self.of_plain).median
     }
+}
+
+/// What Switcher itself leaves on each way, over both families and directions: steadier than a row alone.
+#[must_use]
+pub fn own_costs(rows: &[Row]) -> Vec<(Way, f64)> {
+    let mut ways: Vec<Way> = rows.iter().map(|row| row.way).collect();
+    ways.dedup();
+    let of = |way| {
+        let rows = rows.iter().filter(move |row| row.way == way);
+        rows.flat_map(|row| row.own.clone()).collect()
+    };
+    ways.into_iter().map(|way| (way, Spread::new(of(way)).median)).collect()
 }
 
 impl Spread {
@@ -94,7 +104,7 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ways::supported;
+    use crate::ways::{Hook, supported};
 
     fn row(hook: Hook, speeds: &[(f64, f64, Option<f64>)]) -> Row {
         let rounds: Vec<Round> = speeds
@@ -122,6 +132,21 @@ mod tests {
         let row = row(Hook::Xdp, &[(10.0, 2.4, Some(2.5))]);
         assert!((row.own_cost() - 0.96).abs() < 1e-9 && (row.of_plain.median - 0.24).abs() < 1e-9);
         assert!(!row.stalls());
+    }
+
+    #[test]
+    fn a_way_is_judged_by_all_its_rounds() {
+        let rows = [
+            row(Hook::Tc, &[(10.0, 5.0, None), (10.0, 9.0, None)]),
+            row(Hook::Tc, &[(10.0, 10.0, None)]),
+            row(Hook::Xdp, &[(10.0, 2.0, Some(2.5))]),
+        ];
+        let ways = own_costs(&rows);
+        let [(tc, of_tc), (xdp, of_xdp)] = ways[..] else {
+            panic!("two ways: {ways:?}")
+        };
+        assert_eq!((tc.hook, xdp.hook), (Hook::Tc, Hook::Xdp));
+        assert!((of_tc - 0.9).abs() < 1e-9 && (of_xdp - 0.8).abs() < 1e-9, "{ways:?}");
     }
 
     #[test]

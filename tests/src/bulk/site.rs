@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::iperf::{Direction, Family, transfer};
 use crate::interrupt;
-use crate::lab::{Agent, Container, Lab, Namespace, Outcome, Process};
+use crate::lab::{Agent, Container, Lab, Namespace, Outcome, Process, Wires};
 use crate::ways::{Client, Hook, Path, Server, Way};
 
 /// At every address of a namespace.
@@ -26,19 +26,25 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 pub struct Site {
     agent: Option<Agent>,
     servers: Vec<Process>,
-    inside: Namespace,
-    apart: Namespace,
+    /// In the cgroup that an agent serves, and not in it. Behind cables there are none.
+    containers: Option<[Namespace; 2]>,
     lab: Lab,
 }
 
 impl Site {
-    /// Without an agent.
+    /// Wired for this hook, without an agent.
     ///
     /// # Errors
     /// If a step fails.
-    pub fn bare() -> Result<Self> {
-        let lab = Lab::new()?;
-        let (inside, apart) = (lab.container(Container::Inside)?, lab.container(Container::Apart)?);
+    pub fn bare(hook: Hook) -> Result<Self> {
+        let lab = Lab::wired(match hook {
+            Hook::Tc | Hook::Xdp => Wires::Veths,
+            Hook::Driver => Wires::Cables,
+        })?;
+        let containers = match hook {
+            Hook::Tc | Hook::Xdp => Some([lab.container(Container::Inside)?, lab.container(Container::Apart)?]),
+            Hook::Driver => None,
+        };
         for address in ON_LO {
             let words = ["ip", "address", "add", address, "dev", "lo"];
             lab.host().run(&words)?.expect_code(&[0])?;
@@ -46,8 +52,7 @@ impl Site {
         let mut site = Self {
             agent: None,
             servers: Vec::new(),
-            inside,
-            apart,
+            containers,
             lab,
         };
         site.serve()?;
@@ -59,10 +64,13 @@ impl Site {
     /// # Errors
     /// If a step fails.
     pub fn with_agent(hook: Hook) -> Result<Self> {
-        let mut site = Self::bare()?;
-        let hook_word = hook.to_string();
-        let words = ["--hook", &hook_word, "--interface", "inside", "--interface", "apart"];
-        site.agent = Some(Agent::start_with(&site.lab, &words)?);
+        let mut site = Self::bare(hook)?;
+        let words: &[&str] = match hook {
+            Hook::Tc => &["--hook", "tc", "--interface", "inside", "--interface", "apart"],
+            Hook::Xdp => &["--hook", "xdp", "--interface", "inside", "--interface", "apart"],
+            Hook::Driver => &["--hook", "xdp", "--interface", "v1", "--interface", "v2"],
+        };
+        site.agent = Some(Agent::start_with(&site.lab, words)?);
         let ways = crate::ways::supported(hook);
         let mut aliases = String::new();
         for (path, server) in ALIASES {
@@ -133,14 +141,22 @@ impl Site {
     }
 
     /// A program that this client runs.
-    #[must_use]
-    pub fn command(&self, client: Client, program: impl AsRef<FilePath>) -> Command {
-        match client {
+    ///
+    /// # Errors
+    /// If this site has no such client.
+    pub fn command(&self, client: Client, program: impl AsRef<FilePath>) -> Result<Command> {
+        let containers = || {
+            self.containers
+                .as_ref()
+                .context("behind cables there are no containers")
+        };
+        let cgroup = self.lab.cgroup();
+        Ok(match client {
             Client::Outside => self.lab.client().command(program),
-            Client::Apart => self.apart.command(program),
-            Client::Inside => self.lab.cgroup().command(&self.inside, program),
-            Client::Host => self.lab.cgroup().command(self.lab.host(), program),
-        }
+            Client::Inside => cgroup.command(&containers()?[0], program),
+            Client::Apart => containers()?[1].command(program),
+            Client::Host => cgroup.command(self.lab.host(), program),
+        })
     }
 
     /// The agent.

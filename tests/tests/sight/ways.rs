@@ -5,7 +5,7 @@ use serde_json::Value;
 use switcher_tests::binaries;
 use switcher_tests::bulk::{self, Amount, Direction, Family, Site, alias, listener, name};
 use switcher_tests::lab::Talker;
-use switcher_tests::ways::{self, Client, Hook, Path, Server, Way};
+use switcher_tests::ways::{self, Hook, Path, Server, Way};
 
 /// The words of `path:`, each with the paths that it may lead to.
 const POLICIES: [(&str, &[Path]); 3] = [
@@ -22,6 +22,11 @@ fn what_the_table_of_ways_has_is_done_with_tc() {
 #[test]
 fn what_the_table_of_ways_has_is_done_with_xdp() {
     holds_to_the_table(Hook::Xdp);
+}
+
+#[test]
+fn what_the_table_of_ways_has_is_done_from_driver_to_driver() {
+    holds_to_the_table(Hook::Driver);
 }
 
 fn holds_to_the_table(hook: Hook) {
@@ -45,7 +50,7 @@ fn holds_to_the_table(hook: Hook) {
             };
             assert_eq!(outcome.code, 0, "{hook} {policy} {server}: {}", outcome.stderr);
             assert_eq!(status_path(&site, *way), way.path.to_string(), "{policy} {server}");
-            for client in Client::ALL {
+            for &client in hook.clients() {
                 let of_client = supported.iter().find(|row| {
                     row.server == server && row.client == client && [way.path, Path::Local].contains(&row.path)
                 });
@@ -65,7 +70,7 @@ fn status_path(site: &Site, way: Way) -> String {
 /// Opens connections of the row's client, and looks how the kernel has them.
 fn goes_its_way(site: &Site, alias: Way, row: Way) {
     let lab = binaries::switcher_lab().unwrap();
-    let mut talker = Talker::start_by(site.command(row.client, lab)).unwrap();
+    let mut talker = Talker::start_by(site.command(row.client, lab).unwrap()).unwrap();
     for (family, kind) in [(Family::V4, "tcp4"), (Family::V6, "tcp6")] {
         let to = listener(alias, family).to_string();
         talker.step(&format!("open {kind} {kind}")).unwrap();
@@ -91,7 +96,7 @@ const LARGE: &str = "add table inet large\nadd chain inet large bulk";
 /// Small packets pass, so that connections open and requests are answered: only bulk shows it.
 #[test]
 fn the_bench_finds_a_way_on_which_bulk_stalls() {
-    let (mut bare, mut site) = (Site::bare().unwrap(), Site::with_agent(Hook::Tc).unwrap());
+    let (mut bare, mut site) = (Site::bare(Hook::Tc).unwrap(), Site::with_agent(Hook::Tc).unwrap());
     let way = ways::supported(Hook::Tc)[0];
     let amount = Amount {
         rounds: 1,
