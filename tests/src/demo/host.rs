@@ -33,7 +33,7 @@ const OWN_LISTENERS: [&str; 2] = ["10.0.0.1:80", "[fd00:c::1]:80"];
 
 /// The processes, and the aliases that they are behind.
 pub(super) struct HostProcesses {
-    _versions: [Nginx; 4],
+    versions: [Nginx; 4],
     _echoes: Vec<Echo>,
     /// False where clients come in by XDP, which reaches no socket.
     with_loopback: bool,
@@ -56,7 +56,7 @@ impl HostProcesses {
         }
         Ok(Self {
             _echoes: echoes,
-            _versions: [
+            versions: [
                 Nginx::start_on_loopback(lab, "loop-v1", 8081)?,
                 Nginx::start_on_loopback(lab, "loop-v2", 8082)?,
                 Nginx::start_on_host(lab, "own-v1", 8083)?,
@@ -81,6 +81,11 @@ impl HostProcesses {
         std::fs::write(&file, STACK)?;
         agent.cli(&words)?.expect_code(&[0])?;
         Ok(())
+    }
+
+    /// Lets them run on; what answers datagrams ends with us.
+    pub fn leave(&mut self) {
+        self.versions.iter_mut().for_each(Nginx::leave);
     }
 
     /// The command that moves both, and the versions that then have the share.
