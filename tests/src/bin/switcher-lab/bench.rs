@@ -80,6 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&document)?);
     } else {
         println!("{NOTES}");
+        print_ways(&rows);
     }
     judge(arguments.at_least, &rows)
 }
@@ -100,6 +101,17 @@ fn print(row: &Row) {
         row.own_cost(),
         if row.stalls() { "  STALLS" } else { "" }
     );
+}
+
+/// Each way in a line: what `--at-least` judges.
+fn print_ways(rows: &[Row]) {
+    println!("\nown, over both families and directions");
+    for (way, own) in bulk::own_costs(rows) {
+        println!(
+            "{:<6} {:<7} {:<10} {:<13} {own:>7.3}",
+            way.hook, way.path, way.server, way.client
+        );
+    }
 }
 
 fn ratio(row: &Row) -> Ratio {
