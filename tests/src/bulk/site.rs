@@ -1,12 +1,12 @@
 //! A lab with iperf3 wherever an application can wait, with or without an agent.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path as FilePath;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::sys::signal::Signal;
 
 use super::iperf::{Direction, Family, transfer};
@@ -26,6 +26,8 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 pub struct Site {
     agent: Option<Agent>,
     servers: Vec<Process>,
+    /// In their place, if anything is.
+    idle: Vec<TcpListener>,
     /// In the cgroup that an agent serves, and not in it. Behind cables there are none.
     containers: Option<[Namespace; 2]>,
     lab: Lab,
@@ -52,6 +54,7 @@ impl Site {
         let mut site = Self {
             agent: None,
             servers: Vec::new(),
+            idle: Vec::new(),
             containers,
             lab,
         };
@@ -114,6 +117,27 @@ impl Site {
         interrupt::wait_for("iperf3 listens", START_LIMIT, || {
             Ok(listeners(self.lab.v1())? >= 1 && listeners(self.lab.host())? >= 3)
         })
+    }
+
+    /// Takes iperf3 away, which closes what it does not expect: connections then stay open until their client ends them.
+    ///
+    /// # Errors
+    /// If a port cannot be bound.
+    pub fn idle(&mut self) -> Result<()> {
+        self.servers.clear();
+        for (space, address, port) in [
+            (self.lab.v1(), "[::]", PORT),
+            (self.lab.host(), "[::]", PORT),
+            (self.lab.host(), "127.0.0.1", LOOPBACK_PORT),
+            (self.lab.host(), "[::1]", LOOPBACK_PORT),
+        ] {
+            let address = format!("{address}:{port}");
+            // Nobody accepts: the kernel does all that a client sees.
+            let bound = space.spawn(move || Ok(TcpListener::bind(address)?))?;
+            self.idle
+                .push(bound.join().map_err(|_| anyhow!("a thread that binds died"))??);
+        }
+        Ok(())
     }
 
     /// One transfer to the server's own address: bits a second, 0 if it stalls.

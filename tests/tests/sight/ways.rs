@@ -30,7 +30,8 @@ fn what_the_table_of_ways_has_is_done_from_driver_to_driver() {
 }
 
 fn holds_to_the_table(hook: Hook) {
-    let site = Site::with_agent(hook).unwrap();
+    let mut site = Site::with_agent(hook).unwrap();
+    site.idle().unwrap();
     let supported = ways::supported(hook);
     for server in Server::ALL {
         for (policy, paths) in POLICIES {
@@ -82,6 +83,7 @@ fn goes_its_way(site: &Site, alias: Way, row: Way) {
             .iter()
             .find(|flow| flow["client"] == client && flow["listener"] == to);
         let flow = flow.unwrap_or_else(|| panic!("{row:?} from {client} to {to}: {flows:?}"));
+        assert_eq!(flow["state"], "established", "{flow}");
         assert_eq!(flow["path"], row.path.to_string(), "{row:?}: {flow}");
     }
 }
