@@ -4,9 +4,11 @@
 //! Nothing here is a mock. The lab needs root, `ip` (iproute2), `nsenter` and `setpriv` (util-linux), `nginx` and `tcpdump`.
 
 pub mod binaries;
+pub mod bulk;
 pub mod clock;
 pub mod demo;
 pub mod interrupt;
 pub mod lab;
 pub mod talk;
 pub mod traffic;
+pub mod ways;

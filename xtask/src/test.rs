@@ -29,7 +29,7 @@ const SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
 const SABOTAGE_LIMIT: Duration = Duration::from_secs(8 * 60);
 
 /// The release build, the demos and the bench.
-const AFTER_SABOTAGE: Duration = Duration::from_secs(14 * 60);
+const AFTER_SABOTAGE: Duration = Duration::from_secs(16 * 60);
 
 /// Path and hook of each demo in the tests.
 const DEMOS: [(&str, &str); 3] = [("bypass", "auto"), ("stack", "tc"), ("auto", "auto")];

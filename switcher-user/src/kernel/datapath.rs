@@ -539,6 +539,7 @@ fn view(slot: u32, record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> O
         is_expired(word, seen_ticks, now_ticks)
     };
     let socket = |address, port: u16| SocketAddr::new(IpAddr::from(address), u16::from_be(port));
+    let age = Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed)));
     Some(FlowView {
         place: FlowPlace {
             slot,
@@ -560,9 +561,10 @@ fn view(slot: u32, record: &FlowRecord, traffic: &FlowTraffic, now_ns: u64) -> O
         },
         moves: id.flags & FlowIdentity::MOVES != 0,
         state,
-        age: Duration::from_nanos(now_ns.saturating_sub(traffic.opened_ns.load(Relaxed))),
+        age,
         traffic: figures(traffic),
-        idle: Duration::from_nanos(u64::from(idle_ticks) << 20),
+        // By a coarser clock, which may lie behind.
+        idle: Duration::from_nanos(u64::from(idle_ticks) << 20).min(age),
         failure: failure(record, state, expired),
         expired,
     })

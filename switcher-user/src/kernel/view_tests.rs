@@ -57,3 +57,16 @@ fn a_handshake_past_its_time_has_failed_and_an_ended_flow_says_how() {
     open.backend.flags.store(FlowSide::RESET_BY_CLIENT, Relaxed);
     assert_eq!(how(&open, 1_001 + IDLE_TIMEOUT_TICKS), None);
 }
+
+/// Packets are timed by a clock that stands still for milliseconds.
+#[test]
+fn no_flow_is_idle_for_longer_than_it_is_old() {
+    let record = seen_at_1000(State::Established);
+    let traffic = FlowTraffic::default();
+    for (opened_ticks, age_ticks) in [(1_003, 2_000), (900, 2_103)] {
+        traffic.opened_ns.store(opened_ticks << 20, Relaxed);
+        let seen = view(0, &record, &traffic, 3_003 << 20).unwrap();
+        assert_eq!(seen.age, Duration::from_nanos(age_ticks << 20));
+        assert_eq!(seen.idle, Duration::from_nanos(age_ticks.min(2_003) << 20));
+    }
+}

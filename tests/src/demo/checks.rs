@@ -154,7 +154,7 @@ fn row(row: &Row, findings: &Findings<'_>) -> Check {
     } else {
         findings.switches
     };
-    let mut check = of_client(row.name, &row.load, (!row.of_host).then_some(&row.load.pings), switches);
+    let mut check = of_client(row.name, &row.load, row.pinged.then_some(&row.load.pings), switches);
     let stays = |kept: &&KeptReport| kept.ended.is_none() && kept.answers.len() == 1;
     let kept = &row.load.kept_alive;
     let stayed = kept.iter().filter(stays).count();

@@ -94,6 +94,7 @@ fn sound_row() -> Row {
         name: "a container",
         local: true,
         of_host: false,
+        pinged: true,
         load: LoadReport {
             run: "container".to_owned(),
             due,

@@ -23,6 +23,7 @@ pub(super) struct Client {
     row: &'static str,
     local: bool,
     of_host: bool,
+    pings: bool,
     load: Generator,
 }
 
@@ -33,8 +34,10 @@ pub(super) struct Row {
     pub name: &'static str,
     /// Asked at connect(), not met by its packets.
     pub local: bool,
-    /// Its servers are processes of the host, switched by themselves; such have no pings.
+    /// Its servers are processes of the host, switched by themselves.
     pub of_host: bool,
+    /// It sends pings too.
+    pub pinged: bool,
     /// Its requests and pings.
     pub load: LoadReport,
 }
@@ -48,6 +51,11 @@ impl Containers {
         })
     }
 
+    /// The one that the agent meets by its packets.
+    pub fn apart(&self) -> &Namespace {
+        &self.apart
+    }
+
     /// The devices by which the agent meets packets of containers.
     pub const INTERFACES: [&'static str; 2] = ["inside", "apart"];
 
@@ -59,18 +67,21 @@ impl Containers {
                 row: "a local client: asked at connect()",
                 local: true,
                 of_host: false,
+                pings: true,
                 load: Generator::load_local(lab, lab.host(), &plan("local")?)?,
             },
             Client {
                 row: "a container in the host's cgroups",
                 local: true,
                 of_host: false,
+                pings: true,
                 load: Generator::load_local(lab, &self.inside, &plan("inside")?)?,
             },
             Client {
                 row: "a container in others: by its packets",
                 local: false,
                 of_host: false,
+                pings: true,
                 load: Generator::load_from(lab, &self.apart, &plan("apart")?)?,
             },
         ])
@@ -84,8 +95,14 @@ impl Client {
             row,
             local: false,
             of_host: true,
+            pings: false,
             load,
         }
+    }
+
+    /// The same, with a plan that pings.
+    pub fn pinging(self) -> Self {
+        Self { pings: true, ..self }
     }
 
     /// Ends its load.
@@ -94,6 +111,7 @@ impl Client {
             name: self.row,
             local: self.local,
             of_host: self.of_host,
+            pinged: self.pings,
             load: self.load.stop()?,
         })
     }

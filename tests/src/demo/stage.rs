@@ -150,6 +150,7 @@ impl Stage {
         self.agent.leave();
         self.v1.leave();
         self.v2.leave();
+        self.host.leave();
         let id = self.lab.id();
         let switcher = binaries::switcher()?;
         let lab = binaries::switcher_lab()?;

@@ -1,7 +1,7 @@
 //! A local client that a test leads by the hand; see [`crate::talk`].
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -23,7 +23,14 @@ impl Talker {
     /// # Errors
     /// If it cannot be started.
     pub fn start(cgroup: &Cgroup, space: &Namespace) -> Result<Self> {
-        let mut command = cgroup.command(space, binaries::switcher_lab()?);
+        Self::start_by(cgroup.command(space, binaries::switcher_lab()?))
+    }
+
+    /// Starts it by a command of the lab's binary, wherever that is run.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_by(mut command: Command) -> Result<Self> {
         command.arg("talk").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::spawn("a local client", &mut command, Signal::SIGTERM)?;
         let input = process.child().stdin.take().context("it has no stdin")?;

@@ -1,6 +1,6 @@
 //! A UDP server that answers each datagram with its own name and what it got.
 
-use std::net::{Ipv6Addr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// The longest datagram it answers in full.
 const DATAGRAM_BYTES_MAX: usize = 2_048;
 
-/// A running server, for both families. Dropping it ends it.
+/// A running server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Echo {
     stop: Arc<AtomicBool>,
@@ -23,14 +23,22 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Starts it in a namespace and returns once its port is bound.
+    /// Starts it in a namespace, for both families, and returns once its port is bound.
     ///
     /// # Errors
     /// If the namespace cannot be entered or the port cannot be bound.
     pub fn start(space: &Namespace, name: &'static str, port: u16) -> Result<Self> {
+        Self::start_at(space, name, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at one address: a host with several answers from the one that was asked only so.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered or the address cannot be bound.
+    pub fn start_at(space: &Namespace, name: &'static str, address: SocketAddr) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let socket = space
-            .spawn(move || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).context("cannot bind the echo's port"))?
+            .spawn(move || UdpSocket::bind(address).context("cannot bind the echo's address"))?
             .join()
             .map_err(|_| anyhow::anyhow!("the echo's thread died"))??;
         socket.set_read_timeout(Some(STEP))?;

@@ -14,3 +14,4 @@ mod prometheus;
 mod scrape;
 mod service;
 mod watch;
+mod ways;
