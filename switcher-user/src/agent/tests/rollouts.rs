@@ -130,7 +130,14 @@ async fn a_step_that_cannot_be_made_goes_back() {
     let mut progress = agent.upgrade(&stepped("5,100", 300), LONG).await.unwrap();
     observing(&mut progress, 1).await;
     agent.kernel.state().fail_flip = true;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    // Until it was tried: a busy machine is late with it.
+    let tried = agent.kernel.state().file_epochs.len();
+    for _ in 0..1_000 {
+        if agent.kernel.state().file_epochs.len() > tried {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     agent.kernel.state().fail_flip = false;
     let receipt = finished(progress).await;
     assert_eq!(receipt.outcome, Outcome::RolledBack);
