@@ -25,6 +25,8 @@ pub(in crate::agent) struct State {
     pub(in crate::agent) now_ns: u64,
     /// Flows that were being ended, in their order. They are over at once, and their records are.
     pub(in crate::agent) endings: Vec<FlowPlace>,
+    /// Unless they do not answer.
+    pub(in crate::agent) silent: bool,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
     pub(super) fail_detach: bool,
@@ -174,6 +176,9 @@ impl Kernel for Fake {
     }
     fn go_on_ending(&mut self, endings: &mut [Ending]) -> Result<Vec<Option<Ended>>, KernelError> {
         let mut state = self.state();
+        if state.silent {
+            return Ok(vec![None; endings.len()]);
+        }
         for ending in endings.iter() {
             let place = ending.place();
             state.endings.push(place);

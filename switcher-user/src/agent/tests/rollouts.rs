@@ -3,7 +3,7 @@
 use super::*;
 use crate::image::Segment;
 use crate::kernel::{FlowState, SetCounters};
-use crate::model::{Outcome, RolloutOptions, StepBy};
+use crate::model::{DrainAction, Outcome, RolloutOptions, StepBy};
 
 const V1: u32 = 1;
 const V2: u32 = 2;
@@ -193,6 +193,35 @@ async fn an_agent_killed_while_it_drains_goes_on_waiting() {
     assert!(!matches!(*progress.borrow(), Progress::Finished { .. }));
     next.kernel.state().flows.clear();
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
+}
+
+/// Who was reset is at the new set: it goes on, and nothing goes back.
+#[tokio::test]
+async fn an_agent_killed_while_it_resets_resets_the_rest() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    // Both ends keep silent: their answers are waited for.
+    agent.kernel.state().silent = true;
+    let mut request = upgrade("v2", 50);
+    request.rollout.drain_action = DrainAction::Reset;
+    let _progress = agent.upgrade(&request, LONG).await.unwrap();
+    let deadline = Instant::now() + LONG;
+    let resets = |agent: &Agent| {
+        matches!(
+            agent.on_disk().rollouts[0].state,
+            crate::rollout::State::Resetting { .. }
+        )
+    };
+    while !resets(&agent) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let next = killed_and_started(&agent).await;
+    drop(agent);
+    let progress = next.upgrade(&request, LONG).await.unwrap();
+    assert_eq!(finished(progress).await.outcome, Outcome::Done);
+    assert_eq!(next.kernel.state().endings.len(), 1, "the one that was left");
+    assert_eq!(weights(&next), BTreeMap::from([(set("v2"), 100)]));
 }
 
 #[tokio::test]
