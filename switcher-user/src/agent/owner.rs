@@ -83,6 +83,8 @@ pub(super) struct Owner<K, H> {
     pub(super) dns: Option<SocketAddr>,
     /// The names, for whoever answers.
     pub(super) names: watch::Sender<Arc<Names>>,
+    /// Rollouts that this agent began or went on with, ever.
+    pub(super) rollouts_begun: u64,
     /// Rollouts that have begun and not ended.
     pub(super) running: Vec<Running>,
     /// What their tasks saw.

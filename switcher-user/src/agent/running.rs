@@ -293,8 +293,10 @@ impl Running {
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
-    pub(super) fn new_running(&self, rollout: Rollout, draft: Draft) -> Running {
-        let id = self.running.iter().map(|running| running.id).max().unwrap_or(0) + 1;
+    pub(super) fn new_running(&mut self, rollout: Rollout, draft: Draft) -> Running {
+        // Never one that was there before: a look that was made for that one may still be on its way, and be of other sets.
+        self.rollouts_begun += 1;
+        let id = self.rollouts_begun;
         let sets = sets_of(&self.desired, &rollout);
         let clock = Clock {
             base: Instant::now(),

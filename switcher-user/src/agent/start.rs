@@ -81,6 +81,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             pool: beside.pool,
             dns: beside.dns,
             names: watch::Sender::default(),
+            rollouts_begun: 0,
             running: Vec::new(),
             sights: mpsc::channel(SIGHTS_MAX),
             health: Healths::default(),
