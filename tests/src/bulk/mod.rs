@@ -13,7 +13,7 @@ pub use iperf::{Direction, Family};
 pub use ratio::{Row, STALL_SHARE, Spread, own_costs};
 pub use site::{Site, alias, listener, name};
 
-use crate::ways::{self, Hook, Way};
+use crate::ways::{self, Client, Hook, Server, Way};
 
 /// By cables this part of what goes by veths, at least a megabyte.
 const CABLE_SLOWER: u32 = 16;
@@ -27,6 +27,21 @@ pub struct Amount {
     pub megabytes: u32,
 }
 
+impl Amount {
+    /// A cable of the lab is a process that carries frame by frame.
+    fn on(self, way: Way) -> Self {
+        let by_cable = way.hook == Hook::Driver && (way.client == Client::Outside || way.server == Server::Behind);
+        Self {
+            megabytes: if by_cable {
+                self.megabytes / CABLE_SLOWER
+            } else {
+                self.megabytes
+            },
+            ..self
+        }
+    }
+}
+
 /// Measures every supported way, and tells each row as it is done. A stalled row is one of the rows, not an error.
 ///
 /// # Errors
@@ -34,14 +49,10 @@ pub struct Amount {
 pub fn measure(amount: Amount, mut tell: impl FnMut(&Row)) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for hook in Hook::ALL {
-        let amount = Amount {
-            // A cable of the lab is a process that carries frame by frame.
-            megabytes: amount.megabytes / if hook == Hook::Driver { CABLE_SLOWER } else { 1 },
-            ..amount
-        };
         let mut bare = Site::bare(hook)?;
         let mut switched = Site::with_agent(hook)?;
         for way in ways::supported(hook) {
+            let amount = amount.on(way);
             for family in Family::ALL {
                 for direction in Direction::ALL {
                     let row = measure_row(&mut bare, &mut switched, way, (family, direction), amount)?;

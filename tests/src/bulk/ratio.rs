@@ -75,6 +75,12 @@ impl Row {
     pub fn own_cost(&self) -> f64 {
         self.of_passed.unwrap_or(self.of_plain).median
     }
+
+    /// The same of its best round: what is slow on one side only is slow in each.
+    #[must_use]
+    pub fn own_best(&self) -> f64 {
+        self.of_passed.unwrap_or(self.of_plain).most
+    }
 }
 
 /// What Switcher itself leaves on each way, over both families and directions: steadier than a row alone.
@@ -130,6 +136,7 @@ mod tests {
     #[test]
     fn xdp_is_judged_by_what_it_passes() {
         let row = row(Hook::Xdp, &[(10.0, 2.4, Some(2.5))]);
+        assert!((row.own_best() - 0.96).abs() < 1e-9);
         assert!((row.own_cost() - 0.96).abs() < 1e-9 && (row.of_plain.median - 0.24).abs() < 1e-9);
         assert!(!row.stalls());
     }

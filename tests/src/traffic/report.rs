@@ -88,6 +88,22 @@ pub struct LoadReport {
     pub pings: Vec<Ping>,
 }
 
+impl LoadReport {
+    /// Every request was answered, and in time.
+    ///
+    /// # Panics
+    /// If one was not; with the first failures.
+    #[track_caller]
+    pub fn assert_nothing_lost(&self) {
+        assert_eq!(
+            (self.failed, self.late, self.ok),
+            (0, 0, self.due),
+            "failed, late, answered in time: {:?}",
+            self.failure_samples
+        );
+    }
+}
+
 /// Quantiles of the time from due to answered.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct LatencyReport {

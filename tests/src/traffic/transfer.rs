@@ -60,6 +60,24 @@ fn end(mut report: TransferReport, result: Result<(), Failure>) -> TransferRepor
     report
 }
 
+/// Connects and sends a request's head; `more`: whole header lines.
+async fn ask(
+    what: &str,
+    more: &str,
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    report: &mut TransferReport,
+) -> Result<Connection, Failure> {
+    let mut connection = stalled(Connection::open(target, source)).await?;
+    report.local = Some(connection.local());
+    let head = format!(
+        "{what} HTTP/1.1\r\nHost: lab\r\nX-Request-Id: {}\r\n{more}Connection: close\r\n\r\n",
+        report.id
+    );
+    connection.send(head.as_bytes()).await?;
+    Ok(connection)
+}
+
 async fn put(
     plan: &TransferPlan,
     target: SocketAddr,
@@ -67,13 +85,8 @@ async fn put(
     report: &mut TransferReport,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let mut connection = stalled(Connection::open(target, source)).await?;
-    report.local = Some(connection.local());
-    let head = format!(
-        "PUT {} HTTP/1.1\r\nHost: lab\r\nX-Request-Id: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        plan.path, report.id, plan.bytes
-    );
-    connection.send(head.as_bytes()).await?;
+    let more = format!("Content-Length: {}\r\n", plan.bytes);
+    let mut connection = ask(&format!("PUT {}", plan.path), &more, target, source, report).await?;
     let start = Instant::now();
     let mut chunk = vec![0; CHUNK];
     while report.bytes < plan.bytes {
@@ -99,13 +112,7 @@ async fn get(
     report: &mut TransferReport,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let mut connection = stalled(Connection::open(target, source)).await?;
-    report.local = Some(connection.local());
-    let head = format!(
-        "GET {} HTTP/1.1\r\nHost: lab\r\nX-Request-Id: {}\r\nConnection: close\r\n\r\n",
-        plan.path, report.id
-    );
-    connection.send(head.as_bytes()).await?;
+    let mut connection = ask(&format!("GET {}", plan.path), "", target, source, report).await?;
     let head = stalled(connection.read_head()).await?;
     report.version = Some(head.version);
     if head.status != 200 || head.content_length != plan.bytes {

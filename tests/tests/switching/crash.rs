@@ -45,12 +45,7 @@ fn nothing_lost_while_dead(path: &str) {
     ground.expect("upgrade web --to v2 --drain-timeout 0s", 4);
     std::thread::sleep(Duration::from_millis(500));
     let report = load.stop().unwrap();
-    assert_eq!(
-        (report.failed, report.late, report.ok),
-        (0, 0, report.due),
-        "{:?}",
-        report.failure_samples
-    );
+    report.assert_nothing_lost();
     assert!(
         report.due > 4_000 && report.answers.contains_key("v2"),
         "{:?}",
@@ -111,10 +106,5 @@ fn an_agent_killed_while_it_switches_leaves_one_of_the_two_and_the_next_one_goes
         to = if to == "v2" { "v1" } else { "v2" };
     }
     let report = load.stop().unwrap();
-    assert_eq!(
-        (report.failed, report.late, report.ok),
-        (0, 0, report.due),
-        "{:?}",
-        report.failure_samples
-    );
+    report.assert_nothing_lost();
 }

@@ -341,12 +341,7 @@ fn twenty_cutovers(path: &str) {
     assert!(living(&ground, "v1") >= 16, "kept connections stay at v1");
     for load in &mut loads {
         let report = load.stop().unwrap();
-        assert_eq!(
-            (report.failed, report.late, report.ok),
-            (0, 0, report.due),
-            "{:?}",
-            report.failure_samples
-        );
+        report.assert_nothing_lost();
         assert!(report.due > 500 && report.answers.len() == 2, "{:?}", report.answers);
     }
     ground.expect("upgrade web --to v2 --drain-timeout 10s", 0);

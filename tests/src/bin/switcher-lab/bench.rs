@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// Megabytes of each transfer
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=4096))]
     megabytes: u32,
-    /// Exit 1 when Switcher itself (the last column) leaves less than this of any way, or half of it of any row
+    /// Exit 1 when Switcher itself (the last column) leaves less than this of any way, or less than half of it in each round of a row
     #[arg(long)]
     at_least: Option<f64>,
     /// One JSON document
@@ -143,10 +143,10 @@ fn judge(floor: Option<f64>, rows: &[Row]) -> Result<()> {
         .map(|(way, own)| format!("{} {} {} {}: {own:.3}", way.hook, way.path, way.server, way.client))
         .collect();
     ensure!(below.is_empty(), "below {floor}: {}", below.join("; "));
-    let one_sided = rows.iter().filter(|row| row.own_cost() < floor / 2.0).count();
+    let one_sided = rows.iter().filter(|row| row.own_best() < floor / 2.0).count();
     ensure!(
         one_sided == 0,
-        "{one_sided} of {} rows are below half of {floor}",
+        "{one_sided} of {} rows reach half of {floor} in no round",
         rows.len()
     );
     Ok(())

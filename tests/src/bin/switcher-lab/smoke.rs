@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use switcher_tests::lab::{Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Lab, Nginx, V1_V4, V1_V6};
+use switcher_tests::lab::{
+    Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Lab, Nginx, Outcome, V1_V4, V1_V6,
+};
 use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, TransferPlan, Work};
 use switcher_tests::{interrupt, traffic::LoadReport};
 
@@ -41,24 +43,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let said = agent
         .cli(&["apply", "-f", &stack.display().to_string()])?
         .expect_code(&[0])?;
-    eprintln!(
-        "apply: {:.1} ms\n{}{}",
-        said.took.as_secs_f64() * 1e3,
-        said.stdout,
-        said.stderr
-    );
+    tell("apply", &said);
     expect_version(&lab, "v1")?;
     let said = agent.cli(&["upgrade", "web", "--to", "v2"])?.expect_code(&[0])?;
-    eprintln!(
-        "upgrade: {:.1} ms\n{}{}",
-        said.took.as_secs_f64() * 1e3,
-        said.stdout,
-        said.stderr
-    );
+    tell("upgrade", &said);
     expect_version(&lab, "v2")?;
     drop(v1);
     eprintln!("smoke: v1 before, v2 after, over IPv4 and IPv6");
     Ok(())
+}
+
+fn tell(what: &str, said: &Outcome) {
+    let took_ms = said.took.as_secs_f64() * 1e3;
+    eprintln!("{what}: {took_ms:.1} ms\n{}{}", said.stdout, said.stderr);
 }
 
 fn expect_version(lab: &Lab, version: &str) -> Result<()> {
