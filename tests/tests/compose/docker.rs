@@ -17,8 +17,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub const PUBLISHED: &str = "10.0.0.1:8000";
 /// Docker's bridge, where names are answered.
 const DNS: &str = "172.17.0.1:53";
+/// Requests a second of each of the loads that the issue names.
+const FULL_PER_S: u32 = 1_000;
 /// Connections of a load that stay.
-const KEPT_ALIVE: usize = 8;
+pub const KEPT_ALIVE: usize = 8;
 /// What the image has beside nginx.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/nginx", "/usr/bin/curl"];
 
@@ -77,6 +79,12 @@ impl Dockerd {
     }
 
     pub fn start(&mut self) {
+        self.begin();
+        self.wait();
+    }
+
+    /// Starts it and does not wait.
+    pub fn begin(&mut self) {
         let at = |name: &str| self.dir.join(name).display().to_string();
         let log = fs::OpenOptions::new()
             .create(true)
@@ -99,6 +107,9 @@ impl Dockerd {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         self.process = Some(Process::spawn("dockerd", &mut command, Signal::SIGTERM).unwrap());
+    }
+
+    pub fn wait(&self) {
         interrupt::wait_for("dockerd answers", START_LIMIT, || {
             Ok(self.try_docker(&["version"]).code == 0)
         })
@@ -300,6 +311,31 @@ impl Site {
             .docker(&format!("exec client /usr/bin/curl -sS --max-time 5 {url}"))
     }
 
+    /// The issue's own rate outside, and as many requests from a container by the alias's name: what its name answers now.
+    pub fn full_loads(&self, client: &Namespace, alias: &str, kept_alive: usize) -> [Generator; 2] {
+        let place = self.own_address(alias);
+        let port = place.rsplit_once(':').unwrap().1;
+        let named = self
+            .dockerd
+            .docker(&format!("exec client /bin/busybox nslookup {alias}.switcher.internal"));
+        let answer = named
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("Address"))
+            .unwrap();
+        assert!(answer.contains(place.trim_end_matches(&format!(":{port}"))), "{named}");
+        let sources = Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: None,
+        };
+        let outside = plan_at(FULL_PER_S, "outside", PUBLISHED, sources, kept_alive);
+        let inside = plan_at(FULL_PER_S, "inside", &place, Sources::default(), kept_alive);
+        [
+            Generator::load(&self.lab, &outside).unwrap(),
+            Generator::load_in(&self.lab, client, &inside).unwrap(),
+        ]
+    }
+
     /// A load from outside to the published port.
     pub fn load_outside(&self) -> Generator {
         let sources = Sources {
@@ -359,12 +395,17 @@ impl Site {
 }
 
 fn plan(run: &str, target: &str, sources: Sources, kept_alive: usize) -> Plan {
+    plan_at(rate(), run, target, sources, kept_alive)
+}
+
+/// A load of another rate.
+pub fn plan_at(rate_per_s: u32, run: &str, target: &str, sources: Sources, kept_alive: usize) -> Plan {
     Plan {
         run: run.to_owned(),
         targets: vec![target.parse().unwrap()],
         sources,
         work: Work::Load(LoadPlan {
-            rate_per_s: rate(),
+            rate_per_s,
             seconds_max: 120,
             kept_alive,
             upload: None,
@@ -383,11 +424,25 @@ pub fn all_answered(load: &mut Generator) -> LoadReport {
         report.failures,
         report.failure_samples.join("\n")
     );
-    eprintln!(
-        "{}: {} requests, {} late, {} failed, 99 % within {} us, {:?}",
-        report.run, report.due, report.late, report.failed, report.latency.p99_us, report.answers
-    );
+    told(&report);
     assert_eq!(report.failed, 0, "{what}");
     assert!(report.due > 0);
     report
+}
+
+/// Says what became of a load: its figures, and for how long in all requests failed.
+pub fn told(report: &LoadReport) {
+    let broken = report.buckets.iter().filter(|bucket| bucket.failed > 0).count();
+    let kept = report.kept_alive.iter().filter(|kept| kept.ended.is_some()).count();
+    eprintln!(
+        "{}: {} requests, {} late, {} failed {:?} in {broken} tenths of a second, {kept} of {} kept connections ended, 99 % within {} us, {:?}",
+        report.run,
+        report.due,
+        report.late,
+        report.failed,
+        report.failures,
+        report.kept_alive.len(),
+        report.latency.p99_us,
+        report.answers
+    );
 }

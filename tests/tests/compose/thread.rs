@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use switcher_tests::interrupt;
 use switcher_tests::lab::{Capture, SYN_FILTER};
+use switcher_tests::traffic::Generator;
+use switcher_tests::{clock, interrupt};
 
-use crate::docker::{Site, all_answered};
+use crate::docker::{KEPT_ALIVE, Site, all_answered};
 
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -34,36 +35,72 @@ fn the_files_as_posted_move_from_v1_to_v2_without_a_gap_inside_and_outside() {
     let again = up(&["countdown-v1"]);
     assert!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
-    let mut outside = site.load_outside();
-    let mut inside = site.load_inside(&client, &site.own_address("countdown-demo-alias"));
+    let mut loads = site.full_loads(&client, "countdown-demo-alias", KEPT_ALIVE);
     interrupt::sleep(SETTLE).unwrap();
     up(&["countdown-v1", "countdown-v2"]);
     interrupt::sleep(SETTLE).unwrap();
+    let watch = watch_v1(&site);
     up(&["countdown-v2"]);
-    let opened = || ["countdown-lb", "countdown-demo-alias"].map(|alias| site.flows_opened(alias, "countdown-v1"));
-    let before = opened();
-    let served = site
-        .lab
-        .adopt("served", site.dockerd.pid("countdown-countdown-v1-1"))
-        .unwrap();
-    let capture = Capture::start(&served, "eth0", SYN_FILTER).unwrap();
-    interrupt::sleep(SETTLE).unwrap();
-    let seen = capture.stop().unwrap();
-    assert_eq!(
-        (seen.packets.len(), seen.missed),
-        (0, 0),
-        "SYNs at v1 after up had returned"
-    );
-    assert_eq!(opened(), before, "new flows at v1 after up had returned");
-    for load in [&mut outside, &mut inside] {
-        let report = all_answered(load);
-        assert!(
-            report.answers["v1"] > 0 && report.answers["v2"] > 0,
-            "{:?}",
-            report.answers
-        );
+    nothing_new_at_v1(&site, watch);
+    for load in &mut loads {
+        answered_by_both(load);
     }
     assert_eq!(site.ask_inside("http://countdown-demo-alias/"), "v2");
+}
+
+#[test]
+fn the_upgrade_as_posted_loses_nothing_inside_and_outside() {
+    let site = Site::new();
+    let file = site.thread_files(&["countdown-v1"]);
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let client = site.client_container();
+    // The command waits until v1 has no connection: all requests are on new ones.
+    let mut loads = site.full_loads(&client, "countdown-demo-alias", 0);
+    interrupt::sleep(SETTLE).unwrap();
+    let watch = watch_v1(&site);
+    let line = "upgrade countdown-v1 countdown-v2 --wait";
+    site.compose(&file, line).expect_code(&[0]).unwrap();
+    nothing_new_at_v1(&site, watch);
+    for load in &mut loads {
+        answered_by_both(load);
+    }
+}
+
+/// Sees SYNs at v1's own device from now on; those that count come after a command has returned.
+fn watch_v1(site: &Site) -> Capture {
+    let pid = site.dockerd.pid("countdown-countdown-v1-1");
+    let served = site.lab.adopt("served", pid).unwrap();
+    Capture::start(&served, "eth0", SYN_FILTER).unwrap()
+}
+
+/// To be called when the command has just returned.
+fn nothing_new_at_v1(site: &Site, watch: Capture) {
+    let returned_us = clock::unix_us();
+    let opened = || ["countdown-lb", "countdown-demo-alias"].map(|alias| site.flows_opened(alias, "countdown-v1"));
+    let before = opened();
+    interrupt::sleep(SETTLE).unwrap();
+    assert_eq!(opened(), before, "new flows at v1 after the command had returned");
+    let seen = watch.stop().unwrap();
+    let after = seen.count_between(returned_us, u64::MAX);
+    eprintln!(
+        "SYNs at v1: {} before the command returned, {after} after",
+        seen.packets.len() - after
+    );
+    assert!(seen.packets.len() > after, "v1 was served before");
+    assert_eq!(
+        (after, seen.missed),
+        (0, 0),
+        "SYNs at v1 after the command had returned"
+    );
+}
+
+fn answered_by_both(load: &mut Generator) {
+    let report = all_answered(load);
+    assert!(
+        report.answers["v1"] > 0 && report.answers["v2"] > 0,
+        "{:?}",
+        report.answers
+    );
 }
 
 #[test]
