@@ -385,6 +385,15 @@ impl Site {
         }
     }
 
+    /// The sets of an alias.
+    pub fn sets(&self, alias: &str) -> Vec<String> {
+        let status = self.json(&format!("status {alias} --json"));
+        let sets = status["aliases"][0]["sets"].as_array().unwrap();
+        sets.iter()
+            .map(|set| set["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// How many backends a set has.
     pub fn backends(&self, alias: &str, set: &str) -> usize {
         let status = self.json(&format!("status {alias} --json"));
