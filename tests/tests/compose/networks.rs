@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use switcher_tests::interrupt;
+use switcher_tests::lab::Namespace;
+use switcher_tests::traffic::{Generator, Sources};
 
-use crate::docker::{Site, all_answered};
+use crate::docker::{Site, all_answered, plan_at};
 
 const SETTLE: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_secs(15);
@@ -96,4 +98,42 @@ fn a_labelled_container_on_the_hosts_own_network_is_a_backend_once_it_takes_conn
     site.wait("it becomes a backend", START, || site.backends("web", "v1") == 2);
     site.expect("split web v1=100", 0);
     assert_eq!(site.ask_outside(), "v1");
+}
+
+#[test]
+fn containers_with_ipv6_serve_outside_and_clients_on_their_own_bridge() {
+    let site = Site::new();
+    site.dockerd.docker("network create --ipv6 --subnet fd00:d0c::/64 six");
+    site.expect(
+        "alias put web --listen 10.0.0.1:8000/tcp --listen [fd00:c::1]:8000/tcp",
+        0,
+    );
+    for version in ["v1", "v2"] {
+        let labels = format!("--label switcher.alias=web --label switcher.set={version} --label switcher.port=80");
+        let image = format!("flaccid/countdown_example:{version}");
+        site.dockerd
+            .docker(&format!("run -d --name {version} --network six -p 80 {labels} {image}"));
+        // Its address of each family.
+        site.wait("it becomes a backend", START, || site.backends("web", version) == 2);
+    }
+    site.expect("split web v1=100", 0);
+    let client = site.client_container_on("six");
+    let six = "[fd00:c::1]:8000";
+    let load = |run: &str, space: &Namespace| {
+        let plan = plan_at(200, run, six, Sources::default(), 4);
+        Generator::load_in(&site.lab, space, &plan).unwrap()
+    };
+    let mut loads = [load("outside", site.lab.client()), load("inside", &client)];
+    interrupt::sleep(SETTLE).unwrap();
+    site.expect("split web v2=100", 0);
+    interrupt::sleep(SETTLE).unwrap();
+    for load in &mut loads {
+        let report = all_answered(load);
+        assert!(
+            report.answers["v1"] > 0 && report.answers["v2"] > 0,
+            "{:?}",
+            report.answers
+        );
+    }
+    assert_eq!(site.ask_inside(&format!("http://{six}/")), "v2");
 }
