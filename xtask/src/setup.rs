@@ -70,6 +70,7 @@ const NEEDS: &[Need] = &[
     Need { what: "sshd", packages: &["openssh-server"], present: || Path::new("/usr/sbin/sshd").exists(), scope: Scope::All },
     Need { what: "curl", packages: &["curl"], present: || on_path("curl"), scope: Scope::All },
     Need { what: "dockerd", packages: &["docker.io"], present: || on_path("dockerd"), scope: Scope::All },
+    Need { what: "podman", packages: &["podman", "containernetworking-plugins"], present: || on_path("podman"), scope: Scope::All },
     Need { what: "busybox", packages: &["busybox-static"], present: || on_path("busybox"), scope: Scope::All },
     Need { what: "git", packages: &["git"], present: || on_path("git"), scope: Scope::All },
 ];

@@ -77,6 +77,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut processes = Vec::new();
         for seen in &snapshot.containers {
             let Some(pid) = seen.pid else { continue };
+            // The host's own address has no veth.
+            if seen.container.on_host_network {
+                continue;
+            }
             let own = seen.container.addresses.iter().map(|address| address.address);
             processes.extend(
                 own.filter(|address| addresses.contains(address))
@@ -105,6 +109,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             socket: snapshot.socket.display().to_string(),
             absent: snapshot.absent.clone(),
             dns: self.dns.map(|place| place.ip()),
+            host: snapshot.host.clone(),
             containers: snapshot.containers.iter().map(status).collect(),
         })))
     }

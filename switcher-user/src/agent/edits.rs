@@ -128,7 +128,10 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
         next.set_put(alias, set, &put.backends, &taken)?;
-        next.set_health(alias, set, put.health.as_ref())?;
+        // Compose files know no health of a set: what somebody gave it stays.
+        if put.health.is_some() || put.containers.is_none() {
+            next.set_health(alias, set, put.health.as_ref())?;
+        }
         next.set_containers(alias, set, put.containers.clone())?;
         self.change(next, How::default(), asked).await
     }

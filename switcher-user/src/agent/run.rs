@@ -13,7 +13,7 @@ use super::containers::Snapshots;
 use super::owner::{Left, Owner};
 use super::pins::PinsLock;
 use super::port::PinnedDatapath;
-use super::start::Beside;
+use super::start::{Beside, edges};
 use crate::api::Server;
 use crate::discovery::Watcher;
 use crate::dns::Responder;
@@ -82,13 +82,14 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         datapath,
         bpffs: options.bpffs.clone(),
     };
+    let edges = edges(&observer, &options.interfaces).await?;
     let beside = Beside {
         hook: options.hook,
-        containers: follow_docker(&options).await,
+        containers: follow_docker(&options, &edges).await,
         pool: options.pool,
         dns: options.dns,
     };
-    let owner = Owner::start(kernel, observer, store, desired, &options.interfaces, beside).await?;
+    let owner = Owner::start(kernel, observer, store, desired, &edges, beside).await?;
     if let Some(responder) = responder {
         tokio::spawn(responder.serve(owner.names.subscribe()));
     }
@@ -175,8 +176,8 @@ async fn bind_dns(options: &Options) -> Result<Option<Responder>, AgentError> {
 }
 
 /// Starts to follow Docker. What is to be served depends on what runs, so the first list is waited for, a while.
-async fn follow_docker(options: &Options) -> Snapshots {
-    let (watcher, mut snapshots) = Watcher::new(options.docker.clone()?);
+async fn follow_docker(options: &Options, edges: &[String]) -> Snapshots {
+    let (watcher, mut snapshots) = Watcher::new(options.docker.clone()?, edges.to_owned());
     tokio::spawn(watcher.run());
     if tokio::time::timeout(FIRST_LIST, snapshots.wait_for(|snapshot| snapshot.listed))
         .await

@@ -147,7 +147,8 @@ fn keep_first(store: &Store, desired: &Desired) -> Result<(), AgentError> {
     Ok(())
 }
 
-async fn edges(host: &impl Host, named: &[String]) -> Result<Vec<String>, AgentError> {
+/// Where clients come in: the interfaces that were named, else those of the default routes.
+pub(super) async fn edges(host: &impl Host, named: &[String]) -> Result<Vec<String>, AgentError> {
     if !named.is_empty() {
         return Ok(named.to_owned());
     }

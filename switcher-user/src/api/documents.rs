@@ -65,6 +65,9 @@ pub struct ContainersDocument {
     pub absent: Option<String>,
     /// Where names of aliases are answered; none: nowhere.
     pub dns: Option<IpAddr>,
+    /// Where containers are that share the host's network.
+    #[serde(default)]
+    pub host: Vec<IpAddr>,
     /// Containers that an alias could have to do with, by name.
     pub containers: Vec<ContainerStatus>,
 }

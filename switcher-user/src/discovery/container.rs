@@ -92,6 +92,17 @@ impl Container {
         })
     }
 
+    /// A container that shares the host's network is where the host is.
+    pub fn place_on_host(&mut self, host: &[IpAddr]) {
+        if self.on_host_network {
+            let at = |address: &IpAddr| Address {
+                network: "host".to_owned(),
+                address: *address,
+            };
+            self.addresses = host.iter().map(at).collect();
+        }
+    }
+
     /// A label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {

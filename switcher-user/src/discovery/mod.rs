@@ -5,6 +5,7 @@
 
 mod container;
 mod engine;
+mod host;
 mod make;
 mod state;
 mod watch;

@@ -1,6 +1,7 @@
 //! What was seen of the containers. No I/O and no clock: time is an argument.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub listed: bool,
     /// Why Docker does not answer; `None`: it does.
     pub absent: Option<String>,
+    /// Where containers are that share the host's network.
+    pub host: Vec<IpAddr>,
     /// The containers by name.
     pub containers: Vec<Seen>,
 }
@@ -118,11 +121,12 @@ impl State {
         if self.leaving.contains_key(&container.id) {
             return Readiness::Not("it is being stopped");
         }
-        if container.on_host_network {
-            return Readiness::Not("it shares the host's network, which is not supported in this version");
-        }
         if container.addresses.is_empty() {
-            return Readiness::Not("it has no address");
+            return Readiness::Not(if container.on_host_network {
+                "it shares the host's network, and the interfaces where clients come in have no address"
+            } else {
+                "it has no address"
+            });
         }
         match container.health {
             Health::Healthy => Readiness::Ready,

@@ -1,6 +1,6 @@
 //! Follows Docker: events as they come, a full listing now and then, and after each interruption.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::state::{State, probe_ports};
-use super::{Container, Engine, EngineError, Snapshot};
+use super::{Container, Engine, EngineError, Snapshot, host};
 
 /// How often everything is listed, whatever the events say.
 const LIST_EVERY: Duration = Duration::from_secs(5);
@@ -31,15 +31,19 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Watcher {
     socket: PathBuf,
+    /// Where clients come in.
+    interfaces: Vec<String>,
+    host: Vec<IpAddr>,
     state: State,
     listed: bool,
     publish: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Watcher {
-    /// A watcher, and where its snapshots come out.
+    /// A watcher, and where its snapshots come out. `interfaces`: where clients come in; containers on the host's own network are
+    /// at their addresses.
     #[must_use]
-    pub fn new(socket: PathBuf) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+    pub fn new(socket: PathBuf, interfaces: Vec<String>) -> (Self, watch::Receiver<Arc<Snapshot>>) {
         let first = Snapshot {
             socket: socket.clone(),
             absent: Some("not asked yet".to_owned()),
@@ -48,6 +52,8 @@ impl Watcher {
         let (publish, snapshots) = watch::channel(Arc::new(first));
         let watcher = Self {
             socket,
+            interfaces,
+            host: Vec::new(),
             state: State::default(),
             listed: false,
             publish,
@@ -104,7 +110,11 @@ impl Watcher {
     }
 
     async fn list(&mut self, engine: &Engine) -> Result<(), EngineError> {
-        let containers = engine.containers().await?;
+        let mut containers = engine.containers().await?;
+        self.host = host::addresses(&self.interfaces);
+        for container in &mut containers {
+            container.place_on_host(&self.host);
+        }
         self.state.list(containers, Instant::now());
         for id in self.state.without_pid() {
             if let Some(pid) = engine.pid(&id).await? {
@@ -143,6 +153,7 @@ impl Watcher {
             socket: self.socket.clone(),
             listed: self.listed,
             absent,
+            host: self.host.clone(),
             containers: self.state.seen(),
         };
         self.publish.send_if_modified(|last| {

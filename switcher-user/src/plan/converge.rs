@@ -53,7 +53,10 @@ impl Desired {
         }
         for (set, set_spec) in &spec.sets {
             self.set_put(name, set, &set_spec.backends, taken)?;
-            self.set_health(name, set, set_spec.health.as_ref())?;
+            // Compose files know no health of a set: what somebody gave it stays.
+            if set_spec.health.is_some() || set_spec.containers.is_none() {
+                self.set_health(name, set, set_spec.health.as_ref())?;
+            }
             self.set_containers(name, set, set_spec.containers.clone())?;
         }
         if let Some(weights) = &spec.split {

@@ -32,6 +32,7 @@ http {
     default_type text/plain;
     server {
         listen 80 backlog=4096;
+        listen [::]:80 ipv6only=on backlog=4096;
         add_header X-Version VERSION always;
         location / { return 200 \"VERSION\\n\"; }
     }
@@ -55,15 +56,27 @@ pub struct Site {
 
 /// The daemon, and the command that talks to it.
 pub struct Dockerd {
+    kind: Kind,
     process: Option<Process>,
     host: Namespace,
     dir: PathBuf,
     cgroup: String,
-    live_restore: bool,
+}
+
+/// Who answers Docker's API.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Docker { live_restore: bool },
+    Podman,
 }
 
 impl Dockerd {
-    fn launch(lab: &Lab, live_restore: bool) -> Self {
+    /// Podman, by its compatible socket.
+    pub fn podman(lab: &Lab) -> Self {
+        Self::launch(lab, Kind::Podman)
+    }
+
+    fn launch(lab: &Lab, kind: Kind) -> Self {
         let dir = lab.dir().join("docker");
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("daemon.json"), "{}").unwrap();
@@ -72,7 +85,7 @@ impl Dockerd {
             host: lab.host().clone(),
             cgroup: format!("swt-{}", lab.id()),
             dir,
-            live_restore,
+            kind,
         };
         dockerd.start();
         dockerd
@@ -85,12 +98,51 @@ impl Dockerd {
 
     /// Starts it and does not wait.
     pub fn begin(&mut self) {
-        let at = |name: &str| self.dir.join(name).display().to_string();
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.join("log"))
             .unwrap();
+        let mut command = match self.kind {
+            Kind::Docker { live_restore } => self.docker_command(live_restore),
+            Kind::Podman => self.podman_command(),
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.process = Some(Process::spawn("dockerd", &mut command, Signal::SIGTERM).unwrap());
+    }
+
+    fn podman_command(&self) -> Command {
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        // Its own limits may be above what this machine lets it set.
+        let settings = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=4000:4000\"]\n";
+        fs::write(self.dir.join("containers.conf"), settings).unwrap();
+        let mut command = self.host.server("podman");
+        command.env("CONTAINERS_CONF", at("containers.conf"));
+        command.args([
+            "--root",
+            &at("data"),
+            "--runroot",
+            &at("exec"),
+            "--storage-driver",
+            "vfs",
+        ]);
+        command.args([
+            "--cgroup-manager",
+            "cgroupfs",
+            "system",
+            "service",
+            "-t",
+            "0",
+            &self.socket(),
+        ]);
+        command
+    }
+
+    fn docker_command(&self, live_restore: bool) -> Command {
+        let at = |name: &str| self.dir.join(name).display().to_string();
         let mut command = self.host.server("dockerd");
         command.args(["--data-root", &at("data"), "--exec-root", &at("exec"), "-p", &at("pid")]);
         command.args([
@@ -101,12 +153,8 @@ impl Dockerd {
             "--cgroup-parent",
             &self.cgroup,
         ]);
-        command.arg(format!("--live-restore={}", self.live_restore));
+        command.arg(format!("--live-restore={live_restore}"));
         command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        self.process = Some(Process::spawn("dockerd", &mut command, Signal::SIGTERM).unwrap());
     }
 
     pub fn wait(&self) {
@@ -117,8 +165,13 @@ impl Dockerd {
     }
 
     pub fn stop(&mut self) {
+        // Podman's service waits for those who follow its events; it holds no container.
+        let signal = match self.kind {
+            Kind::Docker { .. } => Signal::SIGTERM,
+            Kind::Podman => Signal::SIGKILL,
+        };
         if let Some(mut process) = self.process.take() {
-            process.stop_with(Signal::SIGTERM, STOP_LIMIT).unwrap();
+            process.stop_with(signal, STOP_LIMIT).unwrap();
         }
     }
 
@@ -221,7 +274,7 @@ impl Site {
 
     pub fn with(live_restore: bool) -> Self {
         let lab = Lab::new().expect("a lab (root is needed)");
-        let dockerd = Dockerd::launch(&lab, live_restore);
+        let dockerd = Dockerd::launch(&lab, Kind::Docker { live_restore });
         for version in ["v1", "v2"] {
             dockerd.image(&format!("flaccid/countdown_example:{version}"), version, None);
         }
@@ -383,6 +436,15 @@ impl Site {
             assert!(Instant::now() < end, "{what}: not within {} s", limit.as_secs());
             interrupt::sleep(Duration::from_millis(50)).unwrap();
         }
+    }
+
+    /// The sets of an alias.
+    pub fn sets(&self, alias: &str) -> Vec<String> {
+        let status = self.json(&format!("status {alias} --json"));
+        let sets = status["aliases"][0]["sets"].as_array().unwrap();
+        sets.iter()
+            .map(|set| set["name"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// How many backends a set has.

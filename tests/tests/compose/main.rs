@@ -6,6 +6,8 @@ mod docker;
 mod ends;
 mod labels;
 mod networks;
+mod podman;
+mod registry;
 mod restarts;
 mod thread;
 mod upgrade;

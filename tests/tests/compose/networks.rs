@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use switcher_tests::interrupt;
+use switcher_tests::lab::Namespace;
+use switcher_tests::traffic::{Generator, Sources};
 
-use crate::docker::{Site, all_answered};
+use crate::docker::{Site, all_answered, plan_at};
 
 const SETTLE: Duration = Duration::from_secs(2);
+const START: Duration = Duration::from_secs(15);
 const NETWORKS: &str = "\
 name: shop
 services:
@@ -30,4 +33,107 @@ fn a_network_of_the_projects_own_is_found_by_itself_inside_and_outside() {
     interrupt::sleep(SETTLE).unwrap();
     all_answered(&mut inside);
     all_answered(&mut outside);
+}
+
+/// `web` is a container of Docker's bridge first, then one on the host's own network.
+const HOST: &str = "\
+name: shop
+services:
+  lb: {image: rancher/load-balancer-service, ports: [\"8000:80\"], links: [SERVING]}
+  bridged: {image: \"flaccid/countdown_example:v1\", ports: [\"80\"]}
+  host: {image: \"flaccid/countdown_example:v2\", network_mode: host, expose: [\"80\"]}
+";
+
+#[test]
+fn a_container_on_the_hosts_own_network_takes_over_and_leaves_without_a_gap() {
+    let site = Site::new();
+    let up = |service: &str| {
+        let file = site.file(&HOST.replace("SERVING", service));
+        site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    };
+    up("bridged");
+    site.dockerd.docker("network inspect shop_default");
+    let client = site.client_container_on("shop_default");
+    let mut inside = site.load_inside(&client, &site.own_address("lb"));
+    let mut outside = site.load_outside();
+    interrupt::sleep(SETTLE).unwrap();
+    up("host");
+    let status = site.json("status lb --json");
+    let sets = status["aliases"][0]["sets"].as_array().unwrap();
+    let set = sets.iter().find(|set| set["name"] == "host").unwrap();
+    assert_eq!(set["backends"][0]["address"], "10.0.0.1:80", "{set}");
+    assert_eq!(
+        (site.ask_outside(), site.ask_inside("http://lb:8000/")),
+        ("v2".to_owned(), "v2".to_owned())
+    );
+    interrupt::sleep(SETTLE).unwrap();
+    up("bridged");
+    assert_eq!(site.ask_outside(), "v1");
+    interrupt::sleep(SETTLE).unwrap();
+    for load in [&mut inside, &mut outside] {
+        let report = all_answered(load);
+        assert!(
+            report.answers["v1"] > 0 && report.answers["v2"] > 0,
+            "{:?}",
+            report.answers
+        );
+    }
+}
+
+#[test]
+fn a_labelled_container_on_the_hosts_own_network_is_a_backend_once_it_takes_connections() {
+    let site = Site::new();
+    site.expect("alias put web --listen 10.0.0.1:8000/tcp", 0);
+    let labels = "--label switcher.alias=web --label switcher.set=v1 --label switcher.port=80";
+    let image = "flaccid/countdown_example:v1";
+    // Nothing listens at its port yet.
+    site.dockerd.docker(&format!(
+        "run -d --name one --network host {labels} {image} /bin/sleep 1000"
+    ));
+    interrupt::sleep(SETTLE).unwrap();
+    assert_eq!(site.sets("web"), Vec::<String>::new(), "it takes no connection yet");
+    site.dockerd
+        .docker("exec -d one /usr/sbin/nginx -c /etc/nginx.conf -e /dev/null");
+    // Of each family that the host has there.
+    site.wait("it becomes a backend", START, || site.backends("web", "v1") == 2);
+    site.expect("split web v1=100", 0);
+    assert_eq!(site.ask_outside(), "v1");
+}
+
+#[test]
+fn containers_with_ipv6_serve_outside_and_clients_on_their_own_bridge() {
+    let site = Site::new();
+    site.dockerd.docker("network create --ipv6 --subnet fd00:d0c::/64 six");
+    site.expect(
+        "alias put web --listen 10.0.0.1:8000/tcp --listen [fd00:c::1]:8000/tcp",
+        0,
+    );
+    for version in ["v1", "v2"] {
+        let labels = format!("--label switcher.alias=web --label switcher.set={version} --label switcher.port=80");
+        let image = format!("flaccid/countdown_example:{version}");
+        site.dockerd
+            .docker(&format!("run -d --name {version} --network six -p 80 {labels} {image}"));
+        // Its address of each family.
+        site.wait("it becomes a backend", START, || site.backends("web", version) == 2);
+    }
+    site.expect("split web v1=100", 0);
+    let client = site.client_container_on("six");
+    let six = "[fd00:c::1]:8000";
+    let load = |run: &str, space: &Namespace| {
+        let plan = plan_at(200, run, six, Sources::default(), 4);
+        Generator::load_in(&site.lab, space, &plan).unwrap()
+    };
+    let mut loads = [load("outside", site.lab.client()), load("inside", &client)];
+    interrupt::sleep(SETTLE).unwrap();
+    site.expect("split web v2=100", 0);
+    interrupt::sleep(SETTLE).unwrap();
+    for load in &mut loads {
+        let report = all_answered(load);
+        assert!(
+            report.answers["v1"] > 0 && report.answers["v2"] > 0,
+            "{:?}",
+            report.answers
+        );
+    }
+    assert_eq!(site.ask_inside(&format!("http://{six}/")), "v2");
 }

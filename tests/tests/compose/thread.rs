@@ -103,17 +103,66 @@ fn answered_by_both(load: &mut Generator) {
     );
 }
 
+/// A file, where its mistake is (line, column, key), and a part of what is said.
+const BROKEN: [(&str, &str, &str); 8] = [
+    (
+        "services:\n  web: {image: app, imagee: x}\n",
+        "2:21: services.web.imagee: unknown key",
+        "did you mean 'image'?",
+    ),
+    (
+        "web:\n  image: app\n  build: .\n",
+        "3:3: web.build: 'build' is not supported",
+        "docker build",
+    ),
+    (
+        "a:\n  image: rancher/dns-service\n  links: [countdown-v3]\ncountdown-v2: {image: app, expose: [80]}\n",
+        "3:11: a.links[0]: links to service 'countdown-v3'",
+        "did you mean 'countdown-v2'?",
+    ),
+    (
+        "a:\n  image: rancher/dns-service\n  links: [b]\nb:\n  image: rancher/dns-service\n  links: ['a:']\n",
+        "6:11: b.links[0]: links go round",
+        "b -> a -> b",
+    ),
+    (
+        "x: {image: app, links: [y]}\ny: {image: app, depends_on: [x]}\n",
+        "1:25: x.links[0]: links go round",
+        "x -> y -> x",
+    ),
+    (
+        "l:\n  image: rancher/load-balancer-service\n  links: [w]\n  ports: ['8000:80', 8000:81]\nw: {image: app}\n",
+        "4:22: l.ports[1]: is the same port",
+        "the one at line 4",
+    ),
+    (
+        "l:\n  image: rancher/load-balancer-service\n  links: [w]\n  ports: ['8000:80']\nw: {image: app, ports: ['8000:80']}\n",
+        "5:17: w.ports: port 8000 of the host",
+        "by 'l' and by 'w'",
+    ),
+    (
+        "web:\n\timage: app\n",
+        "2:1: web.image: a tab indents this line",
+        "spaces",
+    ),
+];
+
 #[test]
 fn bad_files_and_missing_agents_change_nothing() {
     let site = Site::new();
-    let file = site.file("services:\n  web: {image: \"flaccid/countdown_example:v1\", imagee: x}\n");
-    let refused = site.compose(&file, "up -d").expect_code(&[2]).unwrap();
-    assert!(
-        refused.stderr.contains("compose.yaml:2:") && refused.stderr.contains("web.imagee"),
-        "{}",
-        refused.stderr
-    );
+    for (text, place, said) in BROKEN {
+        let file = site.file(text);
+        for line in ["up -d", "config", "upgrade countdown-v1 countdown-v2"] {
+            let refused = site.compose(&file, line).expect_code(&[2]).unwrap();
+            assert!(
+                refused.stderr.contains(&format!("compose.yaml:{place}")) && refused.stderr.contains(said),
+                "{line}: {text}{}",
+                refused.stderr
+            );
+        }
+    }
     assert_eq!(site.dockerd.docker("ps -aq"), "");
+    assert!(site.json("alias ls --json")["aliases"].as_array().unwrap().is_empty());
     let file = site.thread_files(&["countdown-v1"]);
     let front = site.compose(&file, "up").expect_code(&[2]).unwrap();
     assert!(front.stderr.contains("up -d"), "{}", front.stderr);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use switcher_tests::interrupt;
 
 use crate::docker::{Site, all_answered};
+use crate::registry;
 
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -158,4 +159,90 @@ fn a_service_is_made_anew_goes_back_and_is_confirmed_without_a_gap() {
         "{:?}",
         report.answers
     );
+}
+
+const STARTED: &str = "\
+name: shop
+services:
+  lb: {image: rancher/load-balancer-service, ports: [\"8000:80\"], links: [v1]}
+  v1: {image: \"flaccid/countdown_example:v1\", ports: [\"80\"]}
+  v2: {image: \"flaccid/countdown_example:v2\", ports: [\"80\"], scale: 0}
+";
+
+#[test]
+fn a_service_is_only_started_where_links_stay() {
+    let site = Site::new();
+    let file = site.file(STARTED);
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let line = "upgrade v1 v2 --update-links=false --scale 2";
+    let started = site.compose(&file, line).expect_code(&[0]).unwrap();
+    assert!(started.stderr.contains("links stay as they are"), "{}", started.stderr);
+    let names = site.dockerd.docker("ps --format {{.Names}}");
+    assert!(names.contains("shop-v2-1") && names.contains("shop-v2-2"), "{names}");
+    assert_eq!(
+        (site.ask_outside(), site.sets("lb")),
+        ("v1".to_owned(), vec!["v1".to_owned()])
+    );
+}
+
+/// What is said of the health of a set's first backend.
+fn health_of(site: &Site, set: &str) -> serde_json::Value {
+    let status = site.json("status lb --json");
+    let sets = status["aliases"][0]["sets"].as_array().unwrap();
+    let set = sets.iter().find(|one| one["name"] == set).unwrap();
+    assert!(!set["containers"].is_null(), "it follows containers: {set}");
+    set["backends"][0]["health"].clone()
+}
+
+#[test]
+fn a_sets_health_outlives_the_files_and_an_upgrade() {
+    let site = Site::new();
+    let file = site.file(STARTED);
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let asked = |set: &str| {
+        let status = site.json("status lb --json");
+        let sets = status["aliases"][0]["sets"].as_array().unwrap();
+        let place = sets.iter().find(|one| one["name"] == set).unwrap()["backends"][0]["address"].clone();
+        let place = place.as_str().unwrap();
+        site.expect(&format!("set put lb {set} --backend {place} --health http:/"), 0);
+    };
+    assert!(health_of(&site, "v1").is_null());
+    asked("v1");
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    assert!(!health_of(&site, "v1").is_null(), "up -d took v1's health");
+    site.compose(&file, "upgrade v1 v2 --wait").expect_code(&[0]).unwrap();
+    assert!(!health_of(&site, "v1").is_null(), "the upgrade took v1's health");
+    asked("v2");
+    site.expect("rollback lb", 0);
+    site.compose(&file, "upgrade v1 v2 --wait").expect_code(&[0]).unwrap();
+    assert!(!health_of(&site, "v2").is_null(), "the upgrade took v2's health");
+    assert_eq!(site.ask_outside(), "v2");
+}
+
+#[test]
+fn an_image_is_fetched_anew_only_where_it_is_asked_for() {
+    let site = Site::new();
+    let image = "127.0.0.1:5000/app:latest";
+    // Here it is of another day: it answers v1.
+    site.dockerd
+        .docker(&format!("tag flaccid/countdown_example:v1 {image}"));
+    let file = site.file(&STARTED.replace("\"flaccid/countdown_example:v2\"", &format!("\"{image}\"")));
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    // Nobody answers there: nothing is made and nothing has moved.
+    let refused = site
+        .compose(&file, "upgrade v1 v2 --wait --pull")
+        .expect_code(&[1])
+        .unwrap();
+    assert!(
+        refused.stderr.contains(&format!("to pull {image}")),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(site.dockerd.docker("ps -a --format {{.Names}}"), "shop-v1-1");
+    assert_eq!(site.sets("lb"), ["v1"]);
+    let _registry = registry::serve(&site, "flaccid/countdown_example:v2");
+    site.compose(&file, "upgrade v1 v2 --wait --pull")
+        .expect_code(&[0])
+        .unwrap();
+    assert_eq!(site.ask_outside(), "v2");
 }

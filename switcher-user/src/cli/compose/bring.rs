@@ -30,6 +30,8 @@ pub(super) struct Site<'a> {
     pub deadline: Instant,
     /// Where names of aliases are answered.
     pub dns: Option<IpAddr>,
+    /// Where containers are that share the host's network.
+    pub host: Vec<IpAddr>,
     /// The host's own resolvers.
     pub resolvers: Vec<IpAddr>,
     pub pull: bool,
@@ -81,6 +83,7 @@ impl<'a> Site<'a> {
             printer,
             deadline: Instant::now() + timeout,
             dns: document.dns,
+            host: document.host,
             resolvers: resolvers(),
             pull,
         })
@@ -125,6 +128,9 @@ impl<'a> Site<'a> {
             .into_iter()
             .filter(|one| one.project_and_service() == Some(own))
             .collect();
+        for container in &mut own {
+            container.place_on_host(&self.host);
+        }
         own.sort_by_key(|container| container.number().unwrap_or(u32::MAX));
         Ok(own)
     }

@@ -1,7 +1,6 @@
 //! From a service to what Docker is to make.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -44,30 +43,20 @@ pub(super) fn network(project: &Project, stack: &StackName, service: &Service) -
 }
 
 impl Recipe<'_> {
-    /// What the containers are made of: where it differs, they are others.
+    /// What the containers are made of: where it differs, they are others. It stands in a label for as long as they live, so it
+    /// is the same from every build: of the API's own document, its keys in order. What the agent, other services and the host's
+    /// resolvers add is no part of it.
     pub fn hash(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        let service = self.service;
-        (
-            &service.image,
-            &service.command,
-            &service.entrypoint,
-            &service.environment,
-            &service.labels,
-        )
-            .hash(&mut hasher);
-        format!("{:?} {:?}", service.ports, service.expose).hash(&mut hasher);
-        (service.restart, service.tty, service.stdin_open, &service.healthcheck).hash(&mut hasher);
-        (&service.volumes, &service.user, &service.working_dir, &service.hostname).hash(&mut hasher);
-        (
-            &service.stop_signal,
-            service.stop_grace_period,
-            &service.cap_add,
-            &service.cap_drop,
-        )
-            .hash(&mut hasher);
-        (&service.dns, &service.extra_hosts, &self.network).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        let bare = Recipe {
+            dns: None,
+            resolvers: &[],
+            opened: Vec::new(),
+            network: self.network.clone(),
+            ..*self
+        };
+        let mut document = serde_json::to_value(bare.made_of()).unwrap_or_default();
+        document.sort_all_objects();
+        format!("{:032x}", fnv_1a(document.to_string().as_bytes()))
     }
 
     /// `PROJECT-SERVICE-NUMBER`.
@@ -77,12 +66,17 @@ impl Recipe<'_> {
 
     /// What Docker is to make as container `number`.
     pub fn body(&self, number: u32) -> ContainerCreateBody {
-        let service = self.service;
-        let mut labels: HashMap<String, String> = service.labels.clone().into_iter().collect();
+        let mut body = self.made_of();
+        let labels = body.labels.get_or_insert_default();
         labels.insert(LABEL_PROJECT.to_owned(), self.project.to_string());
         labels.insert(LABEL_SERVICE.to_owned(), self.name.to_string());
         labels.insert(LABEL_NUMBER.to_owned(), number.to_string());
         labels.insert(LABEL_HASH.to_owned(), self.hash());
+        body
+    }
+
+    fn made_of(&self) -> ContainerCreateBody {
+        let service = self.service;
         let environment = service.environment.iter().filter_map(|(name, value)| {
             let value = value.clone().or_else(|| std::env::var(name).ok())?;
             Some(format!("{name}={value}"))
@@ -98,7 +92,7 @@ impl Recipe<'_> {
             cmd: service.command.clone(),
             entrypoint: service.entrypoint.clone(),
             env: Some(environment.collect()),
-            labels: Some(labels),
+            labels: Some(service.labels.clone().into_iter().collect()),
             exposed_ports: Some(exposed),
             tty: Some(service.tty),
             open_stdin: Some(service.stdin_open),
@@ -201,5 +195,69 @@ fn health(check: &Healthcheck) -> HealthConfig {
         retries: check.retries.map(i64::from),
         start_period: check.start_period.map(nanoseconds),
         start_interval: None,
+    }
+}
+
+/// FNV-1a of 128 bits: short, and the same for ever, which the standard library's hashers are not.
+fn fnv_1a(bytes: &[u8]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes
+        .iter()
+        .fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::{SourceFile, parse};
+
+    fn hash(text: &str, opened: Vec<Port>) -> String {
+        let source = SourceFile {
+            name: "compose.yaml".to_owned(),
+            text: text.to_owned(),
+        };
+        let project = parse(&[source], None, &|_| None).unwrap();
+        let (name, service) = project.services.first_key_value().unwrap();
+        let stack = "shop".parse().unwrap();
+        let recipe = Recipe {
+            project: &stack,
+            name,
+            service,
+            network: network(&project, &stack, service),
+            dns: opened.first().map(|_| "172.17.0.1".parse().unwrap()),
+            resolvers: &[],
+            opened,
+        };
+        recipe.hash()
+    }
+
+    const APP: &str =
+        "services:\n  app: {image: \"app:1\", ports: [\"80\"], environment: {A: b, C: d}, labels: {x: y, z: w}}\n";
+
+    #[test]
+    fn a_hash_is_the_same_from_every_build() {
+        // Published test values of FNV-1a.
+        assert_eq!(fnv_1a(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
+        assert_eq!(fnv_1a(b"foobar"), 0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18);
+        // Another number here means that every container of every user is "made of other settings".
+        assert_eq!(hash(APP, Vec::new()), "cd0e94f17c020a0551730f3a01e0e430");
+    }
+
+    #[test]
+    fn a_hash_tells_settings_apart_and_nothing_else() {
+        let port = Port {
+            number: 8080.try_into().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        assert_eq!(hash(APP, vec![port]), hash(APP, Vec::new()));
+        for (old, new) in [
+            ("app:1", "app:2"),
+            ("A: b", "A: c"),
+            ("[\"80\"]", "[\"81\"]"),
+            ("x: y", "x: v"),
+        ] {
+            assert_ne!(hash(&APP.replace(old, new), Vec::new()), hash(APP, Vec::new()), "{new}");
+        }
     }
 }
