@@ -104,6 +104,10 @@ fn remove_one(path: &Path) -> Result<()> {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     let end = Instant::now() + EMPTY_LIMIT;
     loop {
+        // Podman leaves the one of its containers' monitors.
+        for inner in fs::read_dir(path).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(inner.path());
+        }
         match fs::remove_dir(path) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= end => {
