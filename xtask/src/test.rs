@@ -32,7 +32,7 @@ const SABOTAGE_LIMIT: Duration = Duration::from_secs(8 * 60);
 const AFTER_SABOTAGE: Duration = Duration::from_secs(16 * 60);
 
 /// Path and hook of each demo in the tests.
-const DEMOS: [(&str, &str); 3] = [("bypass", "auto"), ("stack", "tc"), ("auto", "auto")];
+const DEMOS: [(&str, &str); 4] = [("bypass", "auto"), ("stack", "tc"), ("auto", "auto"), ("auto", "xdp")];
 
 /// Cutovers of each demo in the tests: enough to go there and back more than once.
 const CUTOVERS: u32 = 3;

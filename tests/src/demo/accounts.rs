@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use super::Switch;
 use super::stage::{TRANSFER_BYTES, UPLOAD_SEED};
-use crate::lab::{Captured, LogEntry};
+use crate::lab::{Captured, LogEntry, Resets};
 use crate::traffic::pattern;
 
 /// The records of a run, whole.
 pub(super) struct Evidence {
     pub v1_syns: Captured,
     pub v2_syns: Captured,
-    pub client_resets: Captured,
+    pub client_ends: Captured,
     /// Of v1 and of v2.
     pub logs: [Vec<LogEntry>; 2],
     /// What v1 stored of the upload.
@@ -31,8 +31,10 @@ pub(super) struct Accounts {
     pub v1_log: Vec<LogEntry>,
     /// SYNs seen in all, so that a count of none is a count.
     pub syns: [usize; 2],
-    /// Resets on the client's device.
+    /// Resets of connections on the client's device.
     pub resets: usize,
+    /// Those that answered a packet which came late to a connection that was over.
+    pub resets_after_the_end: usize,
     /// Packets that a capture lost.
     pub missed: u64,
     /// What is wrong with the stored upload, if anything.
@@ -71,14 +73,16 @@ impl Accounts {
                 .collect();
             switch.syns_at_old = (!counts.is_empty()).then(|| counts.iter().sum());
         }
-        let captures = [&evidence.v1_syns, &evidence.v2_syns, &evidence.client_resets];
+        let captures = [&evidence.v1_syns, &evidence.v2_syns, &evidence.client_ends];
         let missed = captures.iter().map(|capture| capture.missed).sum();
+        let resets = Resets::of(&evidence.client_ends.packets);
         let [v1_log, _] = evidence.logs;
         Ok(Self {
             logged,
             v1_log,
             syns: [evidence.v1_syns.packets.len(), evidence.v2_syns.packets.len()],
-            resets: evidence.client_resets.packets.len(),
+            resets: resets.of_connections.len(),
+            resets_after_the_end: resets.after_the_end,
             missed,
             upload_fault: upload_fault(&evidence.upload)?,
         })

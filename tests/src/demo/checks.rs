@@ -224,8 +224,9 @@ fn no_resets(findings: &Findings<'_>) -> Check {
     let (told, seen) = (findings.load.resets, findings.accounts.resets);
     let ok = told == 0 && seen == 0 && findings.accounts.missed == 0;
     let detail = format!(
-        "{told} at requests, {seen} RST captured at the client; the captures missed {} packets",
-        findings.accounts.missed
+        "{told} at requests, {seen} RST captured at the client, and {} by it to late packets of connections that were over; \
+         the captures missed {} packets",
+        findings.accounts.resets_after_the_end, findings.accounts.missed
     );
     check("no connection was reset", ok, detail)
 }

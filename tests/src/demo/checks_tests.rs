@@ -176,6 +176,7 @@ fn sound() -> Sound {
         v1_log: (0..KEPT_ALIVE).flat_map(|n| [entry(n, 0), entry(n, 1)]).collect(),
         syns: [500, 500],
         resets: 0,
+        resets_after_the_end: 1,
         missed: 0,
         upload_fault: None,
     };

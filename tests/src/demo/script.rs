@@ -247,7 +247,7 @@ fn drained(stage: &Stage, console: &mut Console) -> Result<Switch> {
 /// Ends what has to be ended for its records to be whole, and reads them.
 fn gather(stage: &mut Stage, options: &Options, captures: Captures) -> Result<Evidence> {
     let (v1_syns, v2_syns) = (captures.v1_syns.stop()?, captures.v2_syns.stop()?);
-    let client_resets = captures.client_resets.stop()?;
+    let client_ends = captures.client_ends.stop()?;
     if options.keep {
         // nginx goes on; its log's buffer is written five times a second.
         interrupt::sleep(Duration::from_secs(1))?;
@@ -259,7 +259,7 @@ fn gather(stage: &mut Stage, options: &Options, captures: Captures) -> Result<Ev
     Ok(Evidence {
         v1_syns,
         v2_syns,
-        client_resets,
+        client_ends,
         logs,
         upload: stage.v1.uploaded("big"),
     })

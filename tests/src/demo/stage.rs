@@ -9,7 +9,7 @@ use super::console::Console;
 use super::host::HostProcesses;
 use super::{Hook, Options, Path};
 use crate::lab::{
-    Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, LISTENER_V4, LISTENER_V6, Lab, Nginx, RST_FILTER, SYN_FILTER,
+    Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, ENDS_FILTER, LISTENER_V4, LISTENER_V6, Lab, Nginx, SYN_FILTER,
 };
 use crate::traffic::{Echo, Generator, LoadPlan, Pings, Plan, SamplePlan, Sources, TransferPlan, Work};
 use crate::{binaries, clock, interrupt};
@@ -63,8 +63,8 @@ pub(super) struct Captures {
     pub v1_syns: Capture,
     /// SYNs on v2's own device.
     pub v2_syns: Capture,
-    /// Resets on the client's device, either way.
-    pub client_resets: Capture,
+    /// Beginnings and ends on the client's device, either way.
+    pub client_ends: Capture,
 }
 
 impl Stage {
@@ -107,7 +107,7 @@ impl Stage {
         Ok(Captures {
             v1_syns: Capture::start(self.lab.v1(), "eth0", SYN_FILTER)?,
             v2_syns: Capture::start(self.lab.v2(), "eth0", SYN_FILTER)?,
-            client_resets: Capture::start(self.lab.client(), "eth0", RST_FILTER)?,
+            client_ends: Capture::start(self.lab.client(), "eth0", ENDS_FILTER)?,
         })
     }
 

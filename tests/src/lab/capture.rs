@@ -16,8 +16,8 @@ use crate::interrupt;
 
 /// SYNs that open a connection (not SYN-ACKs), either family.
 pub const SYN_FILTER: &str = "(ip and tcp[13] & 0x12 == 0x02) or (ip6 and ip6[6] == 6 and ip6[53] & 0x12 == 0x02)";
-/// Resets, either family.
-pub const RST_FILTER: &str = "(ip and tcp[13] & 0x04 != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 0x04 != 0)";
+/// Beginnings and ends of connections, either family: SYNs, FINs and resets.
+pub const ENDS_FILTER: &str = "(ip and tcp[13] & 0x07 != 0) or (ip6 and ip6[6] == 6 and ip6[53] & 0x07 != 0)";
 
 /// A bound on what one capture keeps.
 const PACKETS_MAX: usize = 2_000_000;
@@ -33,6 +33,10 @@ pub struct Packet {
     pub source: SocketAddr,
     /// Its destination.
     pub destination: SocketAddr,
+    /// Of TCP: its flags in tcpdump's letters, `S`, `F`, `R`, `P` and `.` for an acknowledgement; else empty.
+    pub flags: String,
+    /// Of TCP: the sequence number after its bytes, a FIN not counted; 0 where tcpdump prints none.
+    pub end: u32,
 }
 
 /// What a whole capture holds.
@@ -74,6 +78,7 @@ impl Capture {
             "-i",
             device,
             "-n",
+            "-S",
             "-tt",
             "-l",
             "-B",
@@ -182,11 +187,20 @@ fn parse(line: &str) -> Option<Packet> {
     let source = endpoint(words.next()?)?;
     words.next().filter(|&arrow| arrow == ">")?;
     let destination = endpoint(words.next()?.trim_end_matches(':'))?;
+    let flags = between(line, "Flags [", "]").unwrap_or_default().to_owned();
+    let numbers = between(line, " seq ", ",").unwrap_or_default();
+    let end = numbers.rsplit(':').next().and_then(|end| end.parse().ok());
     Some(Packet {
         at_us,
         source,
         destination,
+        flags,
+        end: end.unwrap_or(0),
     })
+}
+
+fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    Some(line.split_once(before)?.1.split_once(after)?.0)
 }
 
 /// `10.0.0.2.4000` or `fd00::2.4000`: the port stands behind the last dot.
@@ -198,6 +212,19 @@ fn endpoint(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::parse;
+
+    #[test]
+    fn flags_and_numbers() {
+        let of = |rest: &str| {
+            let line = format!("1700000000.000123 IP 10.0.0.2.4000 > 10.1.0.2.8080: {rest}");
+            let packet = parse(&line).unwrap();
+            (packet.flags, packet.end)
+        };
+        assert_eq!(of("Flags [S], seq 7, win 1, length 0"), ("S".to_owned(), 7));
+        assert_eq!(of("Flags [FP.], seq 7:12, ack 1, length 5"), ("FP.".to_owned(), 12));
+        assert_eq!(of("Flags [.], ack 1, length 0"), (".".to_owned(), 0));
+        assert_eq!(of("UDP, length 5"), (String::new(), 0));
+    }
 
     #[test]
     fn lines_of_both_families() {

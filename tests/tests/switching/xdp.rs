@@ -1,6 +1,11 @@
 //! The XDP hook: the same switch, in the driver of the interface where clients come in.
 
-use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, V1_V4};
+use std::time::Duration;
+
+use switcher_tests::lab::{
+    Agent, CLIENT_POOL_V4, CLIENT_POOL_V6, Capture, ENDS_FILTER, LISTENER_V4, LISTENER_V6, Lab, Resets, V1_V4,
+};
+use switcher_tests::traffic::{Generator, LoadPlan, Plan, Sources, Work};
 
 use crate::ground::{Ground, Kept, stack};
 
@@ -316,4 +321,56 @@ fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
     );
     assert!(has_xdp(&ground));
     assert_eq!(ground.answers(), ["v1", "v1"]);
+}
+
+/// New connections and kept ones while the share goes there and back; what the client's own device saw of their ends.
+fn resets_under_load(lab: &Lab, targets: [&str; 2], mut meanwhile: impl FnMut()) -> Resets {
+    let capture = Capture::start(lab.client(), "eth0", ENDS_FILTER).unwrap();
+    let plan = Plan {
+        run: "ends".to_owned(),
+        targets: targets.iter().map(|target| target.parse().unwrap()).collect(),
+        sources: Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: Some(CLIENT_POOL_V6),
+        },
+        work: Work::Load(LoadPlan {
+            rate_per_s: 400,
+            seconds_max: 60,
+            kept_alive: 8,
+            upload: None,
+            download: None,
+            pings: false,
+        }),
+    };
+    let mut load = Generator::load(lab, &plan).unwrap();
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(600));
+        meanwhile();
+    }
+    let report = load.stop().unwrap();
+    // Late ones are no matter here: machines are busy at times.
+    assert!(
+        report.due > 500 && report.failed + report.resets == 0,
+        "{:?}",
+        report.failures
+    );
+    let seen = capture.stop().unwrap();
+    assert_eq!(seen.missed, 0);
+    let ends = seen.packets.iter().filter(|packet| packet.flags.contains('F')).count();
+    assert!(ends as u64 >= report.due, "{ends} FINs of {} requests", report.due);
+    Resets::of(&seen.packets)
+}
+
+/// No connection is reset, by a host that does not know it, by a backend or by a client that gets what it cannot place.
+#[test]
+fn clients_see_no_reset() {
+    let ground = Ground::with_hook("xdp");
+    let mut to = ["v2", "v1"].into_iter().cycle();
+    let resets = resets_under_load(&ground.lab, [LISTENER_V4, LISTENER_V6], || {
+        let to = to.next().unwrap();
+        let line = format!("upgrade web --to {to} --drain-timeout 0s");
+        // 4 while the kept ones are where they no longer belong.
+        ground.cli(&line).expect_code(&[0, 4]).unwrap();
+    });
+    assert_eq!(resets.of_connections, [], "of {resets:?}");
 }
