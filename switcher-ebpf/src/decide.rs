@@ -91,11 +91,11 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     };
     let found = flow::find(tables, &parsed.key);
     // What a backend behind a bridge's port answers has the address of the bridge, or of a client beside it.
-    if !is_for_host
-        && !found
+    let is_answer_beside = P::CAN_BYPASS
+        && found
             .as_ref()
-            .is_some_and(|found| found.is_reply && is_from_backend(packet, found))
-    {
+            .is_some_and(|found| found.is_reply && is_from_backend(packet, found));
+    if !is_for_host && !is_answer_beside {
         return Verdict::pass(Reason::NotForHost);
     }
     if let Some(found) = &found
@@ -257,14 +257,15 @@ fn open<P: Packet, T: Tables>(
 ) -> Verdict {
     let now_ns = tables.exact_now_ns();
     let backend = choice.backend;
-    // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there.
+    // The agent keeps its word fresh; without an agent the program looks for itself whether the device is still there, and
+    // leaves it to the stack to ask neighbours again.
     let is_fresh = now_ns < tables.fresh_until_ns();
     let is_beside = backend.bridge != 0 && backend.bridge == packet.ifindex();
     let is_reached = P::CAN_BYPASS && (backend.path == PATH_BYPASS || is_beside);
     let bypass = is_reached && (is_fresh || packet.fits(backend.ifindex));
     let path = if bypass {
         PATH_BYPASS
-    } else if P::IS_DRIVER && backend.path == PATH_DRIVER && packet.sends_on() {
+    } else if P::IS_DRIVER && backend.path == PATH_DRIVER && is_fresh && packet.sends_on() {
         PATH_DRIVER
     } else {
         PATH_STACK

@@ -7,7 +7,7 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::kernel::{Device, KernelError, Role};
 use crate::model::{Hook, HookPolicy};
-use crate::net::{Interface, Observed, XdpEdge};
+use crate::net::{Interface, NetError, Observed, XdpEdge};
 use crate::plan::{HookChoice, choose_hook};
 
 /// Where clients come in, as asked for.
@@ -100,6 +100,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             sends_on: interface.sends_on(),
         };
         self.kernel.run(move |kernel| kernel.attach_xdp(&device)).await
+    }
+
+    /// Frames that XDP sends on do not make the kernel look whether their next hop is still who it was.
+    pub(super) async fn ask_neighbours_again(&self) -> Result<(), NetError> {
+        let sends_on = self.hooks.values().filter(|edge| edge.choice.hook == Hook::Xdp);
+        let sends_on = sends_on.map(Edge::as_xdp).filter(|edge| edge.sends_on);
+        let ifindexes: Vec<u32> = sends_on.map(|edge| edge.ifindex).collect();
+        if ifindexes.is_empty() {
+            return Ok(());
+        }
+        self.host.ask_neighbours_again(&ifindexes).await
     }
 
     /// What was seen, and which interfaces have a hook that has a bypass of its own kind, or none.

@@ -114,6 +114,9 @@ pub trait Host: Send + Sync + 'static {
     fn remove_address(&self, address: IpAddr, ifindex: u32) -> impl Future<Output = Result<(), NetError>> + Send;
     fn holder(&self, address: IpAddr, ifindex: u32) -> impl Future<Output = Result<Option<Vec<u8>>, NetError>> + Send;
     fn standing(&self, listeners: &[Listener]) -> impl Future<Output = Result<Standing, NetError>> + Send;
+    fn ask_neighbours_again(&self, _ifindexes: &[u32]) -> impl Future<Output = Result<(), NetError>> + Send {
+        std::future::ready(Ok(()))
+    }
     fn bridge_ports(
         &self,
         _processes: &[(IpAddr, u32)],
@@ -149,6 +152,9 @@ impl Host for Observer {
     }
     async fn standing(&self, listeners: &[Listener]) -> Result<Standing, NetError> {
         Self::standing(self, listeners).await
+    }
+    async fn ask_neighbours_again(&self, ifindexes: &[u32]) -> Result<(), NetError> {
+        Self::ask_neighbours_again(self, ifindexes).await
     }
     async fn bridge_ports(&self, processes: &[(IpAddr, u32)]) -> Result<BTreeMap<IpAddr, BridgePort>, NetError> {
         Self::bridge_ports(self, processes).await

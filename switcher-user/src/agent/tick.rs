@@ -11,6 +11,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if let Err(error) = self.follow_host().await {
             tracing::warn!("the host could not be followed: {error}");
         }
+        if let Err(error) = self.ask_neighbours_again().await {
+            tracing::warn!("neighbours could not be asked again: {error}");
+        }
     }
 
     async fn follow_host(&mut self) -> Result<(), AgentError> {

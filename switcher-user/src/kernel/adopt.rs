@@ -68,6 +68,10 @@ pub(super) fn open(root: &Path, maps: &[&str], programs: &[&str]) -> Result<(Ebp
             found = Found::OtherBuild;
         }
     }
+    if of_links.contains(&xdp::PROGRAM) {
+        // Before the one that calls them.
+        xdp::install_called(&mut ebpf, root)?;
+    }
     carry_over(&mut ebpf, &links)?;
     // Last: until a link has its new program, the old one's pin says that the link is ours.
     remove_other_builds(root)?;

@@ -16,7 +16,8 @@ use super::adopt;
 use super::error::{KernelError, NEEDS_RIGHTS, SEE_REASON, step};
 use super::pin::{LinkPlace, LinkPlan, Pin};
 
-const PROGRAM: &str = "switcher_xdp";
+/// What is attached.
+pub(super) const PROGRAM: &str = "switcher_xdp";
 /// Those that it calls on the driver path, by their place in the map.
 const CALLED: [&str; 2] = ["switcher_send", "switcher_reply"];
 const CALLED_MAP: &str = "XDP_PROGRAMS";
@@ -70,9 +71,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &Device, root: &Path) -> Result<()
     let doing = || format!("attaching XDP to {}", device.interface);
     tell(ebpf, device, root)?;
     adopt::ready(ebpf, root, PROGRAM)?;
-    for (index, name) in (0..).zip(CALLED) {
-        install(ebpf, root, index, name)?;
-    }
+    install_called(ebpf, root)?;
     let program: &mut Xdp = ebpf
         .program_mut(PROGRAM)
         .ok_or_else(|| super::datapath::missing(PROGRAM))?
@@ -84,7 +83,14 @@ pub(super) fn attach(ebpf: &mut Ebpf, device: &Device, root: &Path) -> Result<()
     })
 }
 
-/// Where the XDP program finds the one that it calls.
+/// Puts this build's programs where the XDP program finds them.
+pub(super) fn install_called(ebpf: &mut Ebpf, root: &Path) -> Result<(), KernelError> {
+    for (index, name) in (0..).zip(CALLED) {
+        install(ebpf, root, index, name)?;
+    }
+    Ok(())
+}
+
 fn install(ebpf: &mut Ebpf, root: &Path, index: u32, name: &str) -> Result<(), KernelError> {
     let doing = || format!("installing the BPF program {name}");
     adopt::ready(ebpf, root, name)?;

@@ -9,6 +9,7 @@ mod ask;
 mod bridge;
 mod legacy;
 mod link;
+mod neighbours;
 mod netdev;
 mod nfnetlink;
 mod nftables;
@@ -149,6 +150,14 @@ impl Observer {
     /// When netlink fails.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
         Ok(interfaces(link::all(&self.route).await?))
+    }
+
+    /// Has the kernel ask again for neighbours at these interfaces that it has not heard of for a while.
+    ///
+    /// # Errors
+    /// When netlink fails.
+    pub async fn ask_neighbours_again(&self, ifindexes: &[u32]) -> Result<(), NetError> {
+        neighbours::ask_again(&self.route, ifindexes).await
     }
 
     /// How this host reaches an address.

@@ -85,6 +85,39 @@ fn a_host_on_one_cable_sends_back_out() {
     drop(served);
 }
 
+/// Another machine under the same address, and nobody says so: the kernel has to ask again, though no packet of its own stack goes there.
+#[test]
+fn a_neighbour_that_moves_in_silence_is_found_again() {
+    let ground = Ground::by_driver("auto");
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    let script = "ip link set eth0 down; ip link set eth0 address 02:00:00:00:11:77; ip link set eth0 up
+        ip route replace default via 10.1.0.1; ip -6 address replace fd00::2/64 dev eth0 nodad
+        ip -6 route replace default via fd00::1";
+    // As a machine that takes over and has no word for its neighbours: what it sends is not let out at first.
+    let quiet = "for all in all default eth0; do echo 0 > /proc/sys/net/ipv4/conf/$all/arp_notify
+        echo 0 > /proc/sys/net/ipv6/conf/$all/ndisc_notify; done";
+    let v1 = ground.lab.v1();
+    v1.run(&["sh", "-ec", quiet]).unwrap().expect_code(&[0]).unwrap();
+    v1.run(&["sh", "-ec", script]).unwrap().expect_code(&[0]).unwrap();
+    for listener in [LISTENER_V4, LISTENER_V6] {
+        let url = format!("http://{listener}/");
+        let words = [
+            "curl",
+            "-sSg",
+            "--retry",
+            "30",
+            "--retry-all-errors",
+            "--retry-delay",
+            "1",
+            "--max-time",
+            "45",
+        ];
+        let words: Vec<&str> = words.into_iter().chain(["--connect-timeout", "1", &url]).collect();
+        let answer = ground.lab.client().run(&words).unwrap();
+        assert_eq!(answer.expect_code(&[0]).unwrap().stdout.trim(), "v1", "{url}");
+    }
+}
+
 /// A driver walks past the host's rules as the bypass of TC does.
 #[test]
 fn auto_takes_the_stack_where_the_host_has_rules() {

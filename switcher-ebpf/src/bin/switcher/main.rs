@@ -90,6 +90,8 @@ pub fn switcher_xdp(ctx: XdpContext) -> u32 {
     }
     if maps::to_send().is_some() {
         maps::call_driver_program(&ctx, maps::SEND);
+        // Comes here only where it is missing.
+        maps::count(Reason::BypassNoRoute);
     }
     XDP_PASS
 }

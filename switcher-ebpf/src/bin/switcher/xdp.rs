@@ -88,6 +88,12 @@ impl Sendable for XdpPacket {
     /// By the host's routes and neighbours, to a driver that takes part.
     #[inline(always)]
     fn find_way(&mut self, route: Route<'_>) -> Result<(), Reason> {
+        // Not each driver that sends on takes a frame in several pieces.
+        // SAFETY: the context is valid while the program runs.
+        let in_one_piece = unsafe { (*self.ctx).data_end.wrapping_sub((*self.ctx).data) };
+        if in_one_piece != self.byte_count() {
+            return Err(Reason::BypassTooBig);
+        }
         let way = maps::way().ok_or(Reason::BypassNoRoute)?;
         // SAFETY: this CPU's own room, of the size and alignment of this plain C struct, for which all zeroes are a value.
         let found = unsafe {
