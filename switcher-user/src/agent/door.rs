@@ -170,18 +170,46 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             .await
     }
 
-    async fn save(&self, desired: Arc<Desired>) -> Result<(), ApiError> {
-        self.disk.run(move |store| store.save(&desired)).await
+    /// What is saved is what is wanted from now on, or the caller takes it back.
+    pub(super) async fn save(&mut self, desired: Arc<Desired>) -> Result<(), ApiError> {
+        self.disk.run(move |store| store.save(&desired)).await?;
+        self.unsaved = false;
+        Ok(())
+    }
+
+    /// What the disk did not take when it was to.
+    pub(super) async fn save_again(&mut self) {
+        if self.unsaved && self.save(Arc::clone(&self.desired)).await.is_ok() {
+            tracing::info!("the state file is what is wanted again");
+        }
+    }
+
+    /// Shares as they were, whatever the disk says: a version that failed must not keep clients because a disk is full.
+    /// Nobody is told that it is so before the disk has it.
+    pub(super) async fn flip_unsaved(&mut self, mut next: Desired) -> Result<FlipTime, ApiError> {
+        next.epoch = self.epoch + 1;
+        let mut resolved = self.check(&next, Look::Recent).await?;
+        let touched = Touched::between(&self.desired, &next);
+        self.attach_backends(&mut resolved, Some((&next, &touched))).await?;
+        let flip = self.flip(resolved).await?;
+        self.note_switched(&next, &flip);
+        let old = std::mem::replace(&mut self.desired, Arc::new(next));
+        self.unsaved = true;
+        self.follow_health(&old);
+        Ok(flip)
     }
 
     /// The kernel refused: the disk must not say otherwise.
-    async fn take_back(&self, error: KernelError) -> ApiError {
+    async fn take_back(&mut self, error: KernelError) -> ApiError {
         match self.save(Arc::clone(&self.desired)).await {
             Ok(()) => error.into(),
-            Err(store) => ApiError::new(
-                ErrorCode::Unknown,
-                format!("{error}; the kernel still has the old image, but the state file has the new one: {store}"),
-            ),
+            Err(store) => {
+                self.unsaved = true;
+                ApiError::new(
+                    ErrorCode::Unknown,
+                    format!("{error}; the kernel still has the old image, but the state file has the new one: {store}"),
+                )
+            }
         }
     }
 

@@ -273,7 +273,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         if let Some(set) = confirmed {
             let next = std::sync::Arc::new(next);
             let saved = std::sync::Arc::clone(&next);
-            self.disk.run(move |store| store.save(&saved)).await?;
+            self.save(saved).await?;
             self.desired = next;
             changes.push(Change {
                 field: format!("aliases.{alias}"),

@@ -50,8 +50,10 @@ pub(super) struct Owner<K, H> {
     pub(super) kernel: Shared<K>,
     pub(super) host: H,
     pub(super) disk: Disk,
-    /// What is wanted, as it stands on the disk.
+    /// What is wanted, as it stands on the disk, unless `unsaved` says otherwise.
     pub(super) desired: Arc<Desired>,
+    /// The disk did not take what is wanted: the next save that works has it, a tick's at the latest.
+    pub(super) unsaved: bool,
     /// What the kernel's image was made of.
     pub(super) resolved: Arc<Resolved>,
     /// What was last seen of the host, and when.
@@ -123,7 +125,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 
     /// Ticks raise the epoch in the kernel alone. What comes after this agent must begin above it.
     pub(super) async fn keep_epoch(&self) {
-        if self.desired.epoch == self.epoch {
+        if self.desired.epoch == self.epoch && !self.unsaved {
             return;
         }
         let mut desired = (*self.desired).clone();

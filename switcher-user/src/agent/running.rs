@@ -24,6 +24,9 @@ use crate::rollout::{Action, Check, End, Health, Order, Pace, Snapshot, State, V
 /// A flip that the machine has decided on must not be cut short: the command's time is the machine's to keep.
 const FLIP_TIME: Duration = Duration::from_secs(60);
 
+/// A command whose time is up ends when switching back has failed this often; the agent goes on trying.
+const FAILED_TOLD: u32 = 5;
+
 /// A flow that was established this long ago should have had a reply.
 const REPLY_TIME_MS: u64 = 2_000;
 
@@ -90,6 +93,12 @@ impl Running {
             deadline_ms: self.rollout.timeout_ms,
             only_drains: self.rollout.only_drains(),
         }
+    }
+
+    /// The command's time is up and going back fails: it goes on, but nobody is to wait for it.
+    fn is_late_with_its_end(&self) -> bool {
+        let fails = matches!(self.rollout.state, State::RollingBack { failed, .. } if failed >= FAILED_TOLD);
+        fails && self.now_ms() >= self.rollout.timeout_ms
     }
 
     pub(super) fn has_old_sets(&self) -> bool {
@@ -347,7 +356,18 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 
     /// Rollouts that an earlier agent left: the split on the disk is theirs, and they go on from there.
     pub(super) async fn resume(&mut self) {
-        for mut rollout in self.desired.rollouts.clone() {
+        let (left, stale): (Vec<Rollout>, Vec<Rollout>) =
+            (self.desired.rollouts.iter().cloned()).partition(|rollout| self.desired.is_still_at(rollout));
+        if !stale.is_empty() {
+            for rollout in &stale {
+                let to = &rollout.request.to;
+                tracing::warn!("an upgrade to {to} was left, and its sets or shares are others by now: it is dropped");
+            }
+            let mut next = (*self.desired).clone();
+            next.rollouts.clone_from(&left);
+            self.keep(next).await;
+        }
+        for mut rollout in left {
             let kept = match rollout.receipt {
                 Some(id) => self.disk.run(move |store| store.receipt(id)).await.ok(),
                 None => None,
@@ -412,7 +432,9 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         } else {
             running.watch_what_matters();
             running.reset_what_is_left(&self.kernel);
-            if running.rollout.state != State::CheckingHealth {
+            if running.is_late_with_its_end() {
+                running.progress.send_replace(Progress::StillRunning { schema: SCHEMA });
+            } else if running.rollout.state != State::CheckingHealth {
                 running.report(self.epoch);
             }
             self.running.push(running);
@@ -485,12 +507,26 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next: Desired = (*self.desired).clone();
         next.rollout_back(&running.rollout);
         put_rollout(&mut next, running.rollout.clone());
-        let landed = self.land(next, Look::Recent, Instant::now() + FLIP_TIME).await?;
-        running.draft.flip_back = Some(landed.flip);
+        if running.draft.flip_back.is_some() && next.aliases == self.desired.aliases {
+            // The kernel has it already: it is the disk that is missing.
+            let next = std::sync::Arc::new(next);
+            self.save(std::sync::Arc::clone(&next)).await?;
+            self.desired = next;
+            return Ok(());
+        }
+        match self.land(next.clone(), Look::Recent, Instant::now() + FLIP_TIME).await {
+            Ok(landed) => running.draft.flip_back = Some(landed.flip),
+            Err(error) if error.code == ErrorCode::StoreFailed => {
+                running.draft.flip_back = Some(self.flip_unsaved(next).await?);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
-    /// Where it is, on the disk. That fails for a full disk: an older place is good enough to go on from.
+    /// Where it is, in the memory and on the disk. A full disk gets it at a later tick: an older place is good enough to go
+    /// on from.
     pub(super) async fn keep_rollout(&mut self, rollout: &Rollout) {
         let mut next = (*self.desired).clone();
         put_rollout(&mut next, rollout.clone());
@@ -498,11 +534,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn keep(&mut self, next: Desired) {
-        let next = std::sync::Arc::new(next);
-        let saved = std::sync::Arc::clone(&next);
-        match self.disk.run(move |store| store.save(&saved)).await {
-            Ok(()) => self.desired = next,
-            Err(error) => tracing::warn!("where a rollout is could not be kept: {error}"),
+        self.desired = std::sync::Arc::new(next);
+        if let Err(error) = self.save(std::sync::Arc::clone(&self.desired)).await {
+            // What has ended must not come back with a later save.
+            self.unsaved = true;
+            tracing::warn!("where a rollout is could not be kept: {error}; it is tried again");
         }
     }
 

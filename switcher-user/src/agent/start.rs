@@ -56,7 +56,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
         desired.forget_holds(kernel.now_ns());
-        keep_first(&store, &desired)?;
+        let unsaved = !keep_first(&store, &desired)?;
         let switched = wall::switched_before(&store, desired.aliases.keys());
         let changes = wall::changes_before(&store, desired.aliases.keys());
         let addresses = Addresses::new(store.addresses()?);
@@ -65,6 +65,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             host,
             disk: Disk::new(store),
             desired: Arc::new(desired),
+            unsaved,
             resolved: Arc::new(Resolved::default()),
             observed: None,
             edges,
@@ -138,13 +139,15 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 }
 
 /// From here on the kernel serves something, so there must be a state that says what. An old one will do where the disk
-/// is full: an agent that cannot start is worse.
-fn keep_first(store: &Store, desired: &Desired) -> Result<(), AgentError> {
+/// is full: an agent that cannot start is worse. False: it is an old one.
+fn keep_first(store: &Store, desired: &Desired) -> Result<bool, AgentError> {
     match store.save(desired) {
-        Err(error) if store.missing_desired().is_none() => tracing::warn!("epoch {}: {error}", desired.epoch),
-        saved => saved?,
+        Err(error) if store.missing_desired().is_none() => {
+            tracing::warn!("epoch {}: {error}", desired.epoch);
+            Ok(false)
+        }
+        saved => Ok(saved.map(|()| true)?),
     }
-    Ok(())
 }
 
 /// Where clients come in: the interfaces that were named, else those of the default routes.

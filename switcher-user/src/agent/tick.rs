@@ -8,6 +8,7 @@ use crate::plan::Touched;
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// A tick that fails is a warning; the data path then lets new flows take the stack by itself.
     pub(super) async fn tick(&mut self) {
+        self.save_again().await;
         if let Err(error) = self.follow_host().await {
             tracing::warn!("the host could not be followed: {error}");
         }

@@ -73,6 +73,34 @@ impl Desired {
         Ok(())
     }
 
+    /// True where the rollout's sets are there, and the shares are those that it has made where it says that it is.
+    #[must_use]
+    pub fn is_still_at(&self, rollout: &Rollout) -> bool {
+        let to = &rollout.request.to;
+        rollout.moves.iter().all(|one| {
+            let Some(alias) = self.aliases.get(&one.alias) else {
+                return false;
+            };
+            let sets = alias.sets.contains_key(to) && one.from.iter().all(|from| alias.sets.contains_key(from));
+            let before = &one.before.weights;
+            let step = |percent: u32| match &one.from {
+                Some(from) if one.changes => weights(before, from, to, percent),
+                _ => before.clone(),
+            };
+            let is = &alias.split.weights;
+            let steps = rollout.request.rollout.steps.percent();
+            let shares = match &rollout.state {
+                State::CheckingHealth => is == before,
+                State::Observing { step: at, .. } => *is == step(steps.get(*at).copied().unwrap_or(100)),
+                State::Draining { .. } | State::Resetting { .. } => *is == step(100),
+                State::Flipping { .. } | State::RollingBack { .. } | State::Done(_) => {
+                    is == before || steps.iter().any(|percent| *is == step(*percent))
+                }
+            };
+            sets && shares
+        })
+    }
+
     /// Restores what was, `previous` too: else a `rollback` that follows would go forward again.
     pub fn rollout_back(&mut self, rollout: &Rollout) {
         for one in rollout.moves.iter().filter(|one| one.changes) {

@@ -4,8 +4,8 @@
 
 use super::{Action, Check, End, Health, Order, Snapshot, State};
 
-/// A flip back that failed is tried this often in all, at these intervals.
-const FLIP_BACK_TRIES_MAX: u32 = 5;
+/// A flip back that failed is tried again at these intervals, for as long as it takes: a split between two versions is not
+/// what anybody asked for. Whoever waits for the command is told at its time.
 const FLIP_BACK_AGAIN_MS: u64 = 1_000;
 /// Flows are reset at this rate at most: their clients come back at once, all to the new set.
 pub const RESETS_PER_SECOND: u64 = 1_000;
@@ -179,11 +179,10 @@ fn rolling_back(
     };
     match (&seen.flip, asked) {
         (Some(Ok(())), true) => (State::Done(End::RolledBack { why }), None),
-        (Some(Err(cause)), true) if failed + 1 >= FLIP_BACK_TRIES_MAX => {
-            let why = format!("{why}; but switching back failed: {cause}");
-            (State::Done(End::Unknown { why }), None)
-        }
-        (Some(Err(_)), true) => (back(why, failed + 1, now_ms + FLIP_BACK_AGAIN_MS, false), None),
+        (Some(Err(_)), true) => (
+            back(why, failed.saturating_add(1), now_ms + FLIP_BACK_AGAIN_MS, false),
+            None,
+        ),
         (None, true) => (back(why, failed, again_ms, true), None),
         (_, false) if now_ms >= again_ms => (back(why, failed, again_ms, true), Some(Action::FlipBack)),
         (_, false) => (back(why, failed, again_ms, false), None),

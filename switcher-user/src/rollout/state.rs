@@ -67,7 +67,7 @@ pub enum End {
         /// Why, as a sentence.
         why: String,
     },
-    /// It should have been switched back, and that failed; or flows could not be counted.
+    /// Flows could not be counted.
     Unknown {
         /// Why, as a sentence.
         why: String,

@@ -3,6 +3,7 @@
 mod addresses;
 mod changes;
 pub(super) mod fakes;
+mod full_disk;
 mod health;
 mod lifecycle;
 mod recall;

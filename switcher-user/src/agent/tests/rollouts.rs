@@ -8,7 +8,7 @@ use crate::model::{DrainAction, Outcome, RolloutOptions, StepBy};
 const V1: u32 = 1;
 const V2: u32 = 2;
 
-fn stepped(steps: &str, interval_ms: u64) -> UpgradeRequest {
+pub(super) fn stepped(steps: &str, interval_ms: u64) -> UpgradeRequest {
     UpgradeRequest {
         rollout: RolloutOptions {
             steps: steps.parse().unwrap(),
@@ -20,21 +20,21 @@ fn stepped(steps: &str, interval_ms: u64) -> UpgradeRequest {
 }
 
 /// Waits until a step is observed.
-async fn observing(progress: &mut watch::Receiver<Progress>, wanted: usize) {
+pub(super) async fn observing(progress: &mut watch::Receiver<Progress>, wanted: usize) {
     let seen = progress.wait_for(|at| matches!(at, Progress::Observing { step, .. } if *step == wanted));
     tokio::time::timeout(LONG, seen).await.unwrap().unwrap();
 }
 
-fn weights(agent: &Agent) -> BTreeMap<SetName, u32> {
+pub(super) fn weights(agent: &Agent) -> BTreeMap<SetName, u32> {
     agent.on_disk().aliases[&alias("web")].split.weights.clone()
 }
 
-fn segments(agent: &Agent) -> Vec<Segment> {
+pub(super) fn segments(agent: &Agent) -> Vec<Segment> {
     agent.kernel.state().image.aliases[0].segments.clone()
 }
 
 /// As `kill -9` leaves it: what is on the disk and in the kernel at this moment, and a new agent on top.
-async fn killed_and_started(agent: &Agent) -> Agent {
+pub(super) async fn killed_and_started(agent: &Agent) -> Agent {
     let copy = TempDir::new().unwrap();
     let from = agent.directory.path();
     std::fs::copy(from.join("desired.json"), copy.path().join("desired.json")).unwrap();
@@ -270,7 +270,7 @@ async fn a_rollout_whose_time_ran_out_while_no_agent_ran_goes_back() {
     assert_eq!(next.on_disk().aliases, before);
 }
 
-fn handshakes(established: u64, refused: u64) -> SetCounters {
+pub(super) fn handshakes(established: u64, refused: u64) -> SetCounters {
     SetCounters {
         flows_opened: established + refused,
         flows_established: established,
