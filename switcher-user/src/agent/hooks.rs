@@ -1,5 +1,6 @@
 //! The interfaces where clients come in, and the hook that each has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::AgentError;
@@ -17,6 +18,8 @@ pub(super) struct Edges {
     pub(super) names: Vec<String>,
     /// The hook they are to have.
     pub(super) hook: HookPolicy,
+    /// Those that do not have it, and why.
+    pub(super) failed: BTreeMap<String, String>,
 }
 
 /// One interface of clients, as it was when it was attached to.
@@ -51,22 +54,49 @@ impl Edge {
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
-    pub(super) async fn attach_edges(&mut self, observed: &Observed) -> Result<(), AgentError> {
+    /// Attaches where it is not attached. An interface that cannot be is noted: all the others go on, and so does all that
+    /// follows the host.
+    pub(super) async fn attach_edges(&mut self, observed: &Observed) -> Result<(), KernelError> {
+        self.forget_gone(observed).await?;
         for name in self.edges.names.clone() {
-            if let Some(interface) = observed.interfaces.iter().find(|interface| interface.name == name) {
-                self.attach_edge(interface).await?;
+            let why = match observed.interfaces.iter().find(|interface| interface.name == name) {
+                Some(interface) => self.attach_edge(interface).await.err().map(|error| error.to_string()),
+                None => Some("there is no such interface".to_owned()),
+            };
+            let Some(why) = why else {
+                self.edges.failed.remove(&name);
+                continue;
+            };
+            if self.edges.failed.get(&name) != Some(&why) {
+                tracing::warn!("{name}: not attached to as asked, its clients may not be switched: {why}");
             }
+            self.edges.failed.insert(name, why);
         }
-        self.attached.retain(|(ifindex, name, _)| {
-            observed
-                .interfaces
-                .iter()
-                .any(|interface| interface.ifindex == *ifindex && interface.name == *name)
-        });
         Ok(())
     }
 
-    async fn attach_edge(&mut self, interface: &Interface) -> Result<(), AgentError> {
+    /// What was attached to an interface that is gone went with it. One that comes back under its name has nothing.
+    async fn forget_gone(&mut self, observed: &Observed) -> Result<(), KernelError> {
+        let present: BTreeMap<u32, String> = observed
+            .interfaces
+            .iter()
+            .map(|interface| (interface.ifindex, interface.name.clone()))
+            .collect();
+        let is_there = |ifindex: u32, name: &String| present.get(&ifindex) == Some(name);
+        self.hooks.retain(|name, edge| is_there(edge.seen.ifindex, name));
+        let before = self.attached.len();
+        self.attached.retain(|(ifindex, name, _)| is_there(*ifindex, name));
+        if self.attached.len() == before {
+            return Ok(());
+        }
+        let forget = move |kernel: &mut K| {
+            kernel.forget_gone(&present);
+            Ok(())
+        };
+        self.kernel.run(forget).await
+    }
+
+    pub(super) async fn attach_edge(&mut self, interface: &Interface) -> Result<(), AgentError> {
         let name = &interface.name;
         if self.hooks.get(name).is_some_and(|edge| edge.holds_for(interface)) {
             return Ok(());

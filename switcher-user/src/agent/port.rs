@@ -22,6 +22,7 @@ pub trait Kernel: Send + Sized + 'static {
     fn epoch(&self) -> Result<u64, KernelError>;
     fn attach(&mut self, interface: &str, ifindex: u32, role: Role) -> Result<(), KernelError>;
     fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError>;
+    fn forget_gone(&mut self, present: &BTreeMap<u32, String>);
     fn attached(&self) -> Vec<Attached>;
     fn local(&self) -> LocalClients;
     fn flip(&mut self, plan: &ImagePlan) -> Result<Flip, KernelError>;
@@ -57,6 +58,9 @@ impl Kernel for PinnedDatapath {
     }
     fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError> {
         self.datapath.attach_xdp(device)
+    }
+    fn forget_gone(&mut self, present: &BTreeMap<u32, String>) {
+        self.datapath.forget_gone(present);
     }
     fn attached(&self) -> Vec<Attached> {
         self.datapath.attached()

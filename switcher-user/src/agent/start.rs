@@ -17,7 +17,7 @@ use super::port::{Host, Kernel, Shared};
 use super::queues::Queues;
 use super::wall::{self, WallClock};
 use crate::model::{HookPolicy, Listener};
-use crate::net::Observed;
+use crate::net::{Interface, Observed};
 use crate::plan::{Desired, PlacedListener, Pool, Resolved, Touched, shadowed};
 use crate::store::Store;
 
@@ -52,6 +52,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let edges = Edges {
             names: edges(&host, interfaces).await?,
             hook: beside.hook,
+            failed: BTreeMap::new(),
         };
         let epoch = desired.epoch.max(served);
         desired.epoch = epoch + 1;
@@ -91,8 +92,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         };
         owner.tell_names();
         let observed = owner.observe(&owner.desired.backend_addresses()).await?;
-        owner.check_edges(&observed)?;
-        owner.attach_edges(&observed).await?;
+        owner.begin_edges(&observed, served != 0).await?;
         owner.note_shadows().await;
         owner.follow_addresses(&observed).await;
         // Nothing is new here, so what cannot be done any more is a note and not an end.
@@ -118,6 +118,19 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Err(error) => vec![error.to_string()],
         };
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+
+    /// An agent that saw an interface go can be started again: what the earlier one left serves at the others.
+    async fn begin_edges(&mut self, observed: &Observed, adopts: bool) -> Result<(), AgentError> {
+        if !adopts {
+            self.check_edges(observed)?;
+        }
+        let is_edge = |interface: &&Interface| self.edges.names.contains(&interface.name);
+        let there: Vec<&Interface> = observed.interfaces.iter().filter(is_edge).collect();
+        for interface in there {
+            self.attach_edge(interface).await?;
+        }
+        Ok(self.attach_edges(observed).await?)
     }
 
     fn check_edges(&self, observed: &Observed) -> Result<(), AgentError> {

@@ -16,7 +16,7 @@ use super::queues::Queues;
 use super::wall::WallClock;
 use crate::api::{
     AliasStatus, ApiError, AttachedStatus, BackendStatus, ChangeStatus, ErrorCode, FlowCounts, FlowTable, LocalStatus,
-    Progress, ReasonStatus, Reply, SCHEMA, SetStatus, StatusDocument,
+    NO_HOOK, Progress, ReasonStatus, Reply, SCHEMA, SetStatus, StatusDocument,
 };
 use crate::image::Path;
 use crate::kernel::{Attached, KernelError, LocalClients, Role};
@@ -32,6 +32,7 @@ struct Known {
     container_notes: Vec<String>,
     running: BTreeMap<AliasName, (String, Progress)>,
     hooks: BTreeMap<String, Edge>,
+    failed_edges: BTreeMap<String, String>,
     addresses: Addresses,
     health: BTreeMap<u32, String>,
     queues: Queues,
@@ -84,6 +85,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             observed: self.observed.as_ref().map(|(observed, _)| Arc::clone(observed)),
             running: running.collect(),
             hooks: self.hooks.clone(),
+            failed_edges: self.edges.failed.clone(),
             addresses: self.addresses.clone(),
             health: self.health.texts(),
             queues: self.queues.clone(),
@@ -157,7 +159,7 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
         epoch: known.epoch,
         last_flip: known.last_flip.clone(),
         clock: known.wall.read(),
-        attached: seen.attached.iter().map(|one| attached(known, one)).collect(),
+        attached: all_attached(known, seen),
         local: seen.local.clone(),
         addresses: known.addresses.status(&known.desired, known.observed.as_deref()),
         firewall: known
@@ -181,11 +183,33 @@ fn document(known: &Known, seen: &Seen) -> StatusDocument {
     }
 }
 
+/// What has programs, and the interfaces of clients that ought to.
+fn all_attached(known: &Known, seen: &Seen) -> Vec<AttachedStatus> {
+    let is_edge = |name: &str| {
+        let mut attached = seen.attached.iter();
+        attached.any(|one| one.role == Role::Edge && one.interface == name)
+    };
+    let without = known.failed_edges.iter().filter(|(name, _)| !is_edge(name));
+    let without = without.map(|(name, why)| AttachedStatus {
+        interface: name.clone(),
+        role: "edge".to_owned(),
+        hook: NO_HOOK.to_owned(),
+        why: format!("its clients are not switched: {why}"),
+    });
+    let with = seen.attached.iter().map(|one| attached(known, one));
+    with.chain(without).collect()
+}
+
 fn attached(known: &Known, one: &Attached) -> AttachedStatus {
     let (role, why) = match one.role {
         Role::Edge => {
             let edge = known.hooks.get(&one.interface);
-            ("edge", edge.map(|edge| edge.choice.why.clone()).unwrap_or_default())
+            let why = edge.map(|edge| edge.choice.why.clone()).unwrap_or_default();
+            let failed = known.failed_edges.get(&one.interface);
+            (
+                "edge",
+                failed.map_or(why, |failed| format!("it stays as it was: {failed}")),
+            )
         }
         Role::Backend => ("backend", "replies of the bypass path".to_owned()),
     };

@@ -26,7 +26,7 @@ pub use forecast::{ForecastAlias, ForecastDocument, ForecastSet, ForecastStep};
 pub use server::{BindError, Server};
 pub use status::{
     AcceptQueueStatus, AddressStatus, AliasStatus, AttachedStatus, BackendStatus, ChangeStatus, ClockReading,
-    FlowCounts, FlowTable, LocalStatus, ReasonStatus, SetStatus, StatusDocument,
+    FlowCounts, FlowTable, LocalStatus, NO_HOOK, ReasonStatus, SetStatus, StatusDocument,
 };
 
 /// Version of all documents.

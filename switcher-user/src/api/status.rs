@@ -70,14 +70,17 @@ impl ClockReading {
     }
 }
 
-/// One interface with programs.
+/// The hook of an interface that has none.
+pub const NO_HOOK: &str = "none";
+
+/// One interface with programs, or one that is to have them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedStatus {
     /// The interface.
     pub interface: String,
     /// `edge` or `backend`.
     pub role: String,
-    /// Where what comes in is met: `tc` or `xdp`.
+    /// Where what comes in is met: `tc`, `xdp`, or `none` where no program could be attached.
     pub hook: String,
     /// Why there.
     pub why: String,

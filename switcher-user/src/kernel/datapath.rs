@@ -232,6 +232,11 @@ impl Datapath {
             || (role == Role::Backend && has(Role::Edge, Hook::Xdp))
     }
 
+    /// Forgets what was attached to interfaces that are not among these, by index: it went with them.
+    pub fn forget_gone(&mut self, present: &BTreeMap<u32, String>) {
+        self.hooks.keep(present);
+    }
+
     /// What is attached.
     #[must_use]
     pub fn attached(&self) -> Vec<Attached> {

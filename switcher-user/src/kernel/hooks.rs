@@ -143,6 +143,12 @@ impl Hooks {
         self.roles.insert((interface.to_owned(), role), (ifindex, hook));
     }
 
+    /// Forgets interfaces that are not among these, by index.
+    pub(super) fn keep(&mut self, present: &BTreeMap<u32, String>) {
+        self.roles
+            .retain(|(interface, _), (ifindex, _)| present.get(ifindex) == Some(interface));
+    }
+
     /// All of them.
     pub(super) fn list(&self) -> Vec<Attached> {
         let attached = |((interface, role), (_, hook)): (&(String, Role), &(u32, Hook))| Attached {

@@ -8,7 +8,7 @@ use switcher_ebpf::abi::{ABI_VERSION, ESTABLISHED_SLOTS, LOCAL_SLOTS, PENDING_SL
 use switcher_ebpf::reason::Reason;
 
 use super::render::{About, Labels, Writer};
-use crate::api::{AliasStatus, FlowCounts, SetStatus, StatusDocument};
+use crate::api::{AliasStatus, FlowCounts, NO_HOOK, SetStatus, StatusDocument};
 
 /// Writes all families of a snapshot.
 pub(super) fn write(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
@@ -55,7 +55,11 @@ fn agent(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
         flip.map(|flip| (NONE, status.clock.unix_seconds(flip.after_ns))),
     )?;
     let with_role = |role: &'static str| {
-        let count = status.attached.iter().filter(|one| one.role == role).count();
+        let count = status
+            .attached
+            .iter()
+            .filter(|one| one.role == role && one.hook != NO_HOOK)
+            .count();
         ([("role", role)], count)
     };
     to.gauges(

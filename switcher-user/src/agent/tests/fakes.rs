@@ -12,7 +12,7 @@ use crate::kernel::{
     Attached, Device, Ended, Ending, Flip, FlowFigures, FlowPath, FlowPlace, FlowState, FlowView, KernelError,
     LocalClients, ReasonCount, Role, SetCounters,
 };
-use crate::model::Listener;
+use crate::model::{Hook, Listener};
 use crate::net::{Added, BackendRoute, HostAddress, Interface, NetError, Observed, OnLink, RouteKind, Standing, Way};
 
 /// What the kernel was asked, and what it has.
@@ -33,6 +33,7 @@ pub(in crate::agent) struct State {
     /// Interfaces that cannot be attached to.
     pub(super) fail_attach: Option<String>,
     pub(super) fail_attach_xdp: bool,
+    attached: BTreeMap<(String, Role), (u32, Hook)>,
     /// Epoch in the state file at each flip.
     pub(super) file_epochs: Vec<u64>,
     file: PathBuf,
@@ -112,6 +113,7 @@ impl Kernel for Fake {
         if state.fail_attach.as_deref() == Some(interface) {
             return Err(failed("attaching"));
         }
+        state.attached.insert((interface.to_owned(), role), (ifindex, Hook::Tc));
         state.calls.push(format!("attach {interface} {ifindex} {role:?}"));
         Ok(())
     }
@@ -120,13 +122,27 @@ impl Kernel for Fake {
         if state.fail_attach_xdp {
             return Err(failed("attaching XDP"));
         }
+        let key = (device.interface.clone(), Role::Edge);
+        state.attached.insert(key, (device.ifindex, Hook::Xdp));
         state
             .calls
             .push(format!("attach_xdp {} {}", device.interface, device.ifindex));
         Ok(())
     }
+    fn forget_gone(&mut self, present: &BTreeMap<u32, String>) {
+        let mut state = self.state();
+        state
+            .attached
+            .retain(|(interface, _), (ifindex, _)| present.get(ifindex) == Some(interface));
+    }
     fn attached(&self) -> Vec<Attached> {
-        Vec::new()
+        let state = self.state();
+        let attached = state.attached.iter().map(|((interface, role), (_, hook))| Attached {
+            interface: interface.clone(),
+            role: *role,
+            hook: *hook,
+        });
+        attached.collect()
     }
     fn local(&self) -> LocalClients {
         LocalClients::Served(PathBuf::from("/sys/fs/cgroup"))
@@ -210,6 +226,8 @@ pub(super) struct FakeHost(Arc<Mutex<HostState>>);
 pub(super) struct HostState {
     pub(super) firewall: Vec<String>,
     pub(super) veth_ifindex: u32,
+    /// The index of eth9; 0: it is not there.
+    pub(super) edge_ifindex: u32,
     pub(super) edges: Vec<&'static str>,
     pub(super) fail: bool,
     pub(super) looks: usize,
@@ -228,6 +246,7 @@ impl Default for FakeHost {
         let state = HostState {
             firewall: Vec::new(),
             veth_ifindex: 10,
+            edge_ifindex: 2,
             edges: vec!["eth9"],
             fail: false,
             looks: 0,
@@ -268,9 +287,10 @@ impl HostState {
     fn interfaces(&self) -> Vec<Interface> {
         let mut all = vec![
             interface("lo", 1),
-            interface("eth9", 2),
+            interface("eth9", self.edge_ifindex),
             interface("veth9", self.veth_ifindex),
         ];
+        all.retain(|one| one.ifindex != 0);
         for one in &mut all {
             let own = self.addresses.iter().filter(|address| address.ifindex == one.ifindex);
             one.addresses = own.map(|address| address.address).collect();

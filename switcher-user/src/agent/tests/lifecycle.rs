@@ -3,6 +3,36 @@
 use super::*;
 use crate::agent::AgentError;
 use crate::image::Path;
+use crate::model::HookPolicy;
+
+/// The hook of an interface of clients, and why.
+async fn edge(agent: &Agent, name: &str) -> (String, String) {
+    let attached = agent.status().await.attached;
+    let mut edges = attached.into_iter().filter(|one| one.role == "edge");
+    let edge = edges.find(|one| one.interface == name).expect("it is shown");
+    (edge.hook, edge.why)
+}
+
+async fn with_xdp() -> Agent {
+    let beside = Beside {
+        hook: HookPolicy::Xdp,
+        ..Beside::default()
+    };
+    let directory = TempDir::new().unwrap();
+    Agent::start_at(directory, Fake::default(), FakeHost::default(), &[], beside).await
+}
+
+fn bypass() -> Command {
+    let put = AliasPut {
+        listen: vec!["198.51.100.10:80/tcp".parse().unwrap()],
+        path: PathPolicy::Bypass,
+        udp: crate::model::UdpPolicy::Stay,
+        shield: false,
+        add_addresses: false,
+        force: false,
+    };
+    Command::AliasPut(alias("web"), put)
+}
 
 #[tokio::test]
 async fn the_start_attaches_then_installs_above_the_kernels_epoch() {
@@ -199,15 +229,7 @@ async fn one_veth_that_cannot_be_attached_to_stops_nothing() {
 #[tokio::test]
 async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
     let agent = Agent::with_web().await;
-    let put = AliasPut {
-        listen: vec!["198.51.100.10:80/tcp".parse().unwrap()],
-        path: PathPolicy::Bypass,
-        udp: crate::model::UdpPolicy::Stay,
-        shield: false,
-        add_addresses: false,
-        force: false,
-    };
-    agent.changes(Command::AliasPut(alias("web"), put)).await.unwrap();
+    agent.changes(bypass()).await.unwrap();
     agent.host.state().veth_ifindex = 12;
     agent.kernel.state().fail_attach = Some("veth9".to_owned());
     refused(
@@ -219,4 +241,57 @@ async fn a_bypass_that_was_asked_for_and_cannot_be_attached_is_refused() {
         agent.on_disk().aliases[&alias("web")].sets[&set("v1")].backends.len(),
         1
     );
+}
+
+#[tokio::test]
+async fn an_interface_that_takes_no_hook_does_not_stop_the_following() {
+    let agent = Agent::with_web().await;
+    agent.kernel.state().fail_attach = Some("eth9".to_owned());
+    agent.host.state().edge_ifindex = 20;
+    agent.host.state().firewall.push("table inet filter drops".to_owned());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    agent.kernel.take_calls();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let calls = agent.kernel.take_calls();
+    assert!(calls.contains(&"refresh".to_owned()), "{calls:?}");
+    let path = agent.kernel.state().image.aliases[0].sets[0].backends[0].path;
+    assert_eq!(path, Path::Stack, "the rule is not walked past");
+    let (hook, why) = edge(&agent, "eth9").await;
+    assert!(hook == "none" && why.contains("attaching"), "{hook}: {why}");
+    agent.kernel.state().fail_attach = None;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(edge(&agent, "eth9").await.0, "tc", "a tick tries again");
+}
+
+#[tokio::test]
+async fn an_interface_that_is_gone_is_attached_no_more_and_denies_nothing() {
+    let agent = with_xdp().await;
+    agent.put_alias("web", 80).await.unwrap();
+    agent.put_set("web", "v1", &["10.1.0.2:8080"]).await.unwrap();
+    agent.split("web", &[("v1", 100)]).await.unwrap();
+    assert_eq!(edge(&agent, "eth9").await.0, "xdp");
+    refused(agent.changes(bypass()).await, ErrorCode::Refused, &["hook is xdp"]);
+    agent.host.state().edge_ifindex = 0;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (hook, why) = edge(&agent, "eth9").await;
+    assert!(hook == "none" && why.contains("no such interface"), "{hook}: {why}");
+    agent.changes(bypass()).await.unwrap();
+    agent.kernel.take_calls();
+    // The kernel gives indexes anew: what counts is that it was gone.
+    agent.host.state().edge_ifindex = 2;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let calls = agent.kernel.take_calls();
+    assert!(calls.contains(&"attach_xdp eth9 2".to_owned()), "{calls:?}");
+    assert_eq!(edge(&agent, "eth9").await.0, "xdp");
+}
+
+#[tokio::test]
+async fn an_agent_that_saw_an_interface_go_can_be_started_again() {
+    let agent = Agent::with_web().await;
+    let (kernel, host, directory) = agent.end().await;
+    let edges = ["eth9", "eth7"];
+    let agent = Agent::start_at(directory, kernel, host, &edges, Beside::default()).await;
+    assert_eq!(edge(&agent, "eth9").await.0, "tc");
+    let (hook, why) = edge(&agent, "eth7").await;
+    assert!(hook == "none" && why.contains("no such interface"), "{hook}: {why}");
 }

@@ -44,11 +44,16 @@ impl Agent {
     }
 
     async fn start_in(directory: TempDir, kernel: Fake, host: FakeHost) -> Self {
+        Self::start_at(directory, kernel, host, &[], Beside::default()).await
+    }
+
+    async fn start_at(directory: TempDir, kernel: Fake, host: FakeHost, edges: &[&str], beside: Beside) -> Self {
+        let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
         let store = Store::open(directory.path()).unwrap();
         let desired = store.load().unwrap();
         kernel.watch_file(directory.path().join("desired.json"));
         host.watch_record(directory.path().join("addresses.json"));
-        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &[], Beside::default())
+        let owner = Owner::start(kernel.clone(), host.clone(), store, desired, &edges, beside)
             .await
             .unwrap();
         let (commands, inbox) = mpsc::channel(8);
