@@ -20,8 +20,10 @@ pub(super) const PREFIX: &str = "swt-";
 /// The file in a lab's folder that says it stays without its process.
 pub(super) const KEEP_MARK: &str = "keep";
 
-/// The lab's own four, and three that may be a container's.
-const ROLES: [&str; 7] = ["client", "host", "v1", "v2", "inside", "served", "apart"];
+/// The lab's own four, three that may be a container's, and two behind a router.
+const ROLES: [&str; 9] = [
+    "client", "host", "v1", "v2", "inside", "served", "apart", "asker", "beyond",
+];
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// More mounts than one agent makes.
 const MOUNTS_MAX: usize = 64;
