@@ -640,7 +640,8 @@ impl Running {
             eldest_left_ms: left.eldest.map(millis),
             reset: tally.reset,
             reset_unanswered: tally.unanswered,
-            reset_failed: tally.failed,
+            // What has not come to its end when the time is up may live.
+            reset_failed: tally.failed + tally.running,
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::interrupt;
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// So many frames wait for a socat that does not get its turn; a frame that XDP sends on is lost where the queue is full.
+const QUEUE_FRAMES: &str = "20000";
+
 /// One end: a device to be made in a namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct End<'a> {
@@ -59,6 +62,10 @@ impl Cable {
             Ok(true)
         })
         .or_else(|error| bail!("{error:#}: {}", tail(&dir.join(format!("{name}-far.log")))))?;
+        for end in [near, far] {
+            let line = ["ip", "link", "set", end.device, "txqueuelen", QUEUE_FRAMES];
+            end.space.run(&line)?.expect_code(&[0])?;
+        }
         Ok(cable)
     }
 }

@@ -15,7 +15,7 @@ use switcher_tests::lab::{Agent, LISTENER_V4, LISTENER_V6, Lab, Namespace, Wires
 
 /// A socket of a test that says nothing for so long makes the test fail.
 const IO_LIMIT: Duration = Duration::from_secs(20);
-/// A busy connection sends this often, each way.
+/// How long a connection listens before it speaks again.
 const BEAT: Duration = Duration::from_millis(2);
 /// Connections of each kind (family, idle or busy).
 const EACH: usize = 15;
@@ -112,6 +112,27 @@ struct Seen {
     gaps: Vec<Duration>,
 }
 
+/// How much clients say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Talk {
+    /// Nothing.
+    None,
+    /// Again at each beat: as much as cables carry that are processes.
+    Beats,
+    /// Again as soon as there was an answer.
+    Busy,
+}
+
+impl Talk {
+    /// From a reset to the new version. A cable's frames wait for its process to get its turn.
+    const fn gap_max(self) -> Duration {
+        match self {
+            Self::Beats => Duration::from_secs(5),
+            Self::None | Self::Busy => Duration::from_secs(1),
+        }
+    }
+}
+
 /// Clients that hold a connection, and open it again when it ends.
 struct Clients {
     stop: Arc<AtomicBool>,
@@ -120,13 +141,13 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(space: &Namespace, to: &[&str], is_busy: bool) -> Self {
+    fn start(space: &Namespace, to: &[&str], talk: Talk) -> Self {
         let (stop, greeted) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut threads = Vec::new();
         for to in to.iter().flat_map(|to| std::iter::repeat_n(to, EACH)) {
             let to: SocketAddr = to.parse().unwrap();
             let (stop, greeted) = (Arc::clone(&stop), Arc::clone(&greeted));
-            threads.push(space.spawn(move || hold(to, is_busy, &stop, &greeted)).unwrap());
+            threads.push(space.spawn(move || hold(to, talk, &stop, &greeted)).unwrap());
         }
         let clients = Self { stop, threads, greeted };
         clients.wait_greeted(clients.threads.len());
@@ -158,7 +179,7 @@ fn wait(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn hold(to: SocketAddr, is_busy: bool, stop: &AtomicBool, greeted: &AtomicUsize) -> Result<Seen> {
+fn hold(to: SocketAddr, talk: Talk, stop: &AtomicBool, greeted: &AtomicUsize) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut ended: Option<Instant> = None;
     while !stop.load(SeqCst) {
@@ -176,7 +197,9 @@ fn hold(to: SocketAddr, is_busy: bool, stop: &AtomicBool, greeted: &AtomicUsize)
             if stop.load(SeqCst) {
                 return Ok(seen);
             }
-            if is_busy && let Err(error) = stream.write_all(&[b'y'; 300]) {
+            if talk != Talk::None
+                && let Err(error) = stream.write_all(&[b'y'; 300])
+            {
                 break error.kind();
             }
             match stream.read(&mut buffer) {
@@ -184,6 +207,9 @@ fn hold(to: SocketAddr, is_busy: bool, stop: &AtomicBool, greeted: &AtomicUsize)
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => break error.kind(),
+            }
+            if talk == Talk::Beats {
+                std::thread::sleep(BEAT);
             }
         };
         seen.ends.push(format!("{end:?}"));
@@ -246,16 +272,16 @@ impl Site {
 }
 
 fn kept_flows_live_on_and_reset_ones_begin_anew(site: &Site) {
-    let unanswered = kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site);
+    let unanswered = kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site, Talk::Busy);
     assert_eq!(unanswered, 0);
 }
 
 /// How many ends did not answer the probe in time.
-fn kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site: &Site) -> u64 {
+fn kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site: &Site, talk: Talk) -> u64 {
     let both = [LISTENER_V4, LISTENER_V6];
-    let idle = Clients::start(site.lab.client(), &both, false);
-    let busy = Clients::start(site.lab.client(), &both, true);
-    let others = Clients::start(site.lab.client(), &["198.51.100.10:81"], true);
+    let idle = Clients::start(site.lab.client(), &both, Talk::None);
+    let busy = Clients::start(site.lab.client(), &both, talk);
+    let others = Clients::start(site.lab.client(), &["198.51.100.10:81"], talk);
     let count = idle.len() + busy.len();
 
     let kept = site.json(
@@ -281,7 +307,7 @@ fn kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site: &Site) -> u
     for seen in idle.end().into_iter().chain(busy.end()) {
         assert_eq!(seen.greetings, ["v1", "v2"], "{seen:?}");
         assert_eq!(seen.ends, ["ConnectionReset"], "{seen:?}");
-        assert!(seen.gaps[0] < Duration::from_secs(1), "{seen:?}");
+        assert!(seen.gaps[0] < talk.gap_max(), "{seen:?}");
     }
     for seen in others.end() {
         assert_eq!(
@@ -318,7 +344,7 @@ fn what_is_left_is_reset_from_driver_to_driver() {
     let lab = Lab::wired(Wires::Cables).expect("a lab (root is needed)");
     let site = Site::in_lab(lab, "bypass", &ground::BY_DRIVER);
     // The cables are processes, and late with answers where all tests run at once: then the last numbers seen have to do.
-    kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(&site);
+    kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(&site, Talk::Beats);
 }
 
 fn link(space: &Namespace, state: &str) {
@@ -339,7 +365,7 @@ fn reset_of_the_silent(site: &Site, count: usize) {
 /// Nobody but the data path knows the number that the client expects, and nobody else can tell it.
 fn a_backend_that_is_gone(path: &str) {
     let site = Site::new(path, &[]);
-    let clients = Clients::start(site.lab.client(), &[LISTENER_V4, LISTENER_V6], false);
+    let clients = Clients::start(site.lab.client(), &[LISTENER_V4, LISTENER_V6], Talk::None);
     link(site.lab.v1(), "down");
     reset_of_the_silent(&site, clients.len());
     clients.wait_greeted(2 * clients.len());
@@ -367,7 +393,7 @@ fn clients_of_a_backend_that_is_gone_are_reset_on_stack() {
 #[test]
 fn a_client_that_is_gone_is_not_waited_for() {
     let site = Site::new("stack", &[]);
-    let clients = Clients::start(site.lab.client(), &[LISTENER_V4, LISTENER_V6], false);
+    let clients = Clients::start(site.lab.client(), &[LISTENER_V4, LISTENER_V6], Talk::None);
     link(site.lab.client(), "down");
     reset_of_the_silent(&site, clients.len());
     wait("the backend's ends are gone", || site.v1.open.load(SeqCst) == 0);
