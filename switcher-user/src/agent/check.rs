@@ -1,19 +1,18 @@
 //! `--check`: a command of the user's, run through every step. What it says counts as a figure.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::health::shell;
 use crate::rollout::Check;
 
 /// From the end of one run to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A run that takes longer has failed.
 const RUN_MAX: Duration = Duration::from_secs(10);
-/// As much of what it wrote on stderr is told, in bytes.
+/// As much of what it wrote on stderr is told, in characters.
 const TOLD_MAX: usize = 300;
 
 /// The runs of one step. They end when this goes.
@@ -54,24 +53,19 @@ impl CheckTask {
 }
 
 async fn run(command: &str, environment: &[(&'static str, String)]) -> Check {
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).envs(environment.iter().cloned());
-    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    shell.kill_on_drop(true);
     let failed = |how: String| Check::Failed(format!("the check '{command}' {how}"));
-    match tokio::time::timeout(RUN_MAX, shell.output()).await {
+    match tokio::time::timeout(RUN_MAX, shell::run(command, environment)).await {
         Err(_) => failed(format!("did not end within {} s", RUN_MAX.as_secs())),
         Ok(Err(error)) => failed(format!("could not be run: {error}")),
-        Ok(Ok(output)) if output.status.success() => Check::Passed,
-        Ok(Ok(output)) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let text: String = text.trim().chars().take(TOLD_MAX).collect();
+        Ok(Ok(ended)) if ended.status.success() => Check::Passed,
+        Ok(Ok(ended)) => {
+            let text: String = ended.said.chars().take(TOLD_MAX).collect();
             let said = if text.is_empty() {
                 String::new()
             } else {
                 format!(", saying: {text}")
             };
-            failed(format!("failed ({}){said}", output.status))
+            failed(format!("failed ({}){said}", ended.status))
         }
     }
 }

@@ -136,6 +136,15 @@ pub(super) fn in_form(request: &mut UpgradeRequest) -> Result<(), ApiError> {
         let text = format!("more than {LIMITS_MAX} limits; leave some out");
         return Err(ApiError::new(ErrorCode::Invalid, text));
     }
+    if request
+        .rollout
+        .check
+        .as_ref()
+        .is_some_and(|check| check.trim().is_empty())
+    {
+        let text = "the check is an empty command, which would always pass; name one, or leave it out";
+        return Err(ApiError::new(ErrorCode::Invalid, text));
+    }
     Ok(())
 }
 

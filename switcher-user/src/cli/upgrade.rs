@@ -55,7 +55,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "METRIC>NUMBER[%|ms|x]")]
     fail_on: Vec<Limit>,
     /// A command that the agent runs through every step; roll back where it does not exit with 0.
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, value_name = "CMD", value_parser = command)]
     check: Option<String>,
     /// Who says that the old set may be removed: the end of the upgrade, or `confirm`.
     #[arg(long, value_name = "WHO", value_parser = confirm, default_value = "auto")]
@@ -85,6 +85,14 @@ impl Args {
             confirm: self.confirm,
             drain_action: self.drain_action,
         }
+    }
+}
+
+/// An empty one would always pass.
+fn command(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is an empty command; name one, or leave it out".to_owned()),
+        _ => Ok(text.to_owned()),
     }
 }
 

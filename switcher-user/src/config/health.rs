@@ -4,7 +4,9 @@ use super::check::{Check, Field};
 use super::node::Value;
 use crate::model::{HealthSpec, Probe};
 
-const KEYS: &[&str] = &["tcp", "http", "https", "command", "interval", "timeout", "rise", "fall"];
+const KEYS: &[&str] = &[
+    "tcp", "http", "https", "command", "status", "interval", "timeout", "rise", "fall",
+];
 const REMEDY: &str = "write it as health: {http: /healthz, interval: 1s}";
 
 /// One check. `None`: mistakes were noted.
@@ -13,6 +15,10 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>) -> Option<HealthSpec> {
     if !matches!(field.node.value, Value::Mapping(_)) {
         return None;
     }
+    let status: Option<String> = match fields.get("status") {
+        Some(one) => Some(check.single(one, "write it as 200 or 200-399")?),
+        None => None,
+    };
     let mut probes = Vec::new();
     for kind in ["tcp", "http", "https", "command"] {
         let Some(one) = fields.get(kind) else { continue };
@@ -23,6 +29,10 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>) -> Option<HealthSpec> {
                 check.wrong(one, "is true, or is left out");
                 return None;
             }
+            ("http" | "https", text) => match &status {
+                Some(status) => format!("{kind}:{text} {status}").parse(),
+                None => format!("{kind}:{text}").parse(),
+            },
             (kind, text) => format!("{kind}:{text}").parse(),
         };
         match probe {
@@ -50,6 +60,10 @@ pub(super) fn read(check: &mut Check, field: &Field<'_>) -> Option<HealthSpec> {
     let [probe] = <[Probe; 1]>::try_from(probes)
         .map_err(|_| check.wrong(field, format_args!("has one of tcp, http, https and command; {REMEDY}")))
         .ok()?;
+    if let (Some(one), Probe::Tcp | Probe::Command(_)) = (fields.get("status"), &probe) {
+        check.wrong(one, "is for http and https");
+        return None;
+    }
     let spec = HealthSpec {
         probe,
         interval_ms: times[0],

@@ -306,8 +306,29 @@ fn unknown_keys_are_refused() {
                 LISTEN,
                 "    sets: {v1: {backends: [10.1.0.2], health: {http: healthz, fails: 3}}}\n",
             ],
-            "s.yaml:6:54: aliases.web.sets.v1.health.http: 'http:healthz' is no health check; write it as tcp, http:/healthz, https:/healthz or command:CMD\n\
-             s.yaml:6:63: aliases.web.sets.v1.health.fails: unknown key 'fails'; did you mean 'fall'? (known here: tcp, http, https, command, interval, timeout, rise, fall)",
+            "s.yaml:6:54: aliases.web.sets.v1.health.http: 'http:healthz' is no health check; write it as tcp, http:/healthz, https:/healthz (with another status than 200: 'http:/healthz 200-399') or command:CMD\n\
+             s.yaml:6:63: aliases.web.sets.v1.health.fails: unknown key 'fails'; did you mean 'fall'? (known here: tcp, http, https, command, status, interval, timeout, rise, fall)",
+        ),
+        (
+            &[
+                LISTEN,
+                "    sets: {v1: {backends: [10.1.0.2], health: {http: /healthz, status: 2xx}}}\n",
+            ],
+            "s.yaml:6:54: aliases.web.sets.v1.health.http: 'http:/healthz 2xx' is no health check; write it as tcp, http:/healthz, https:/healthz (with another status than 200: 'http:/healthz 200-399') or command:CMD",
+        ),
+        (
+            &[
+                LISTEN,
+                "    sets: {v1: {backends: [10.1.0.2], health: {tcp: true, status: 200}}}\n",
+            ],
+            "s.yaml:6:67: aliases.web.sets.v1.health.status: is for http and https",
+        ),
+        (
+            &[
+                LISTEN,
+                "    sets: {v1: {backends: [10.1.0.2], health: {command: ' '}}}\n",
+            ],
+            "s.yaml:6:57: aliases.web.sets.v1.health.command: 'command: ' is no health check; write it as tcp, http:/healthz, https:/healthz (with another status than 200: 'http:/healthz 200-399') or command:CMD",
         ),
         (
             &[LISTEN, "    sets: {v1: {backend: [10.1.0.2]}}\n"],

@@ -1,28 +1,28 @@
 //! One question to one backend.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
-use super::tls;
-use crate::model::Probe;
+use super::{shell, tls};
+use crate::model::{Probe, Statuses};
 
 /// Asks once. The error is a part of a sentence.
 pub(super) async fn ask(probe: &Probe, to: SocketAddr, limit: Duration) -> Result<(), String> {
     let asked = async {
         match probe {
             Probe::Tcp => connect(to).await.map(|_| ()),
-            Probe::Http { path } => http(connect(to).await?, to, path).await,
-            Probe::Https { path } => http(tls::over(connect(to).await?, to).await?, to, path).await,
+            Probe::Http { path, statuses } => http(connect(to).await?, to, path, *statuses).await,
+            Probe::Https { path, statuses } => {
+                http(tls::over(connect(to).await?, to).await?, to, path, *statuses).await
+            }
             Probe::Command(command) => run(to, command).await,
         }
     };
@@ -34,7 +34,7 @@ async fn connect(to: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(to).await.map_err(|error| error.to_string())
 }
 
-async fn http<S>(stream: S, to: SocketAddr, path: &str) -> Result<(), String>
+async fn http<S>(stream: S, to: SocketAddr, path: &str, statuses: Statuses) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -55,20 +55,17 @@ where
         _ = connection => answered.await?,
     };
     // The body is not read: dropping the connection ends it.
-    match response.status() {
-        StatusCode::OK => Ok(()),
-        status => Err(format!("GET {path} answers {}", status.as_u16())),
+    match response.status().as_u16() {
+        status if statuses.has(status) => Ok(()),
+        status if statuses == Statuses::OK => Err(format!("GET {path} answers {status}")),
+        status => Err(format!("GET {path} answers {status} and not {statuses}")),
     }
 }
 
 async fn run(to: SocketAddr, command: &str) -> Result<(), String> {
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).env("SWITCHER_BACKEND", to.to_string());
-    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = shell.kill_on_drop(true).status().await;
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("its command failed ({status})")),
+    match shell::run(command, &[("SWITCHER_BACKEND", to.to_string())]).await {
+        Ok(ended) if ended.status.success() => Ok(()),
+        Ok(ended) => Err(format!("its command failed ({})", ended.status)),
         Err(error) => Err(format!("its command could not be run: {error}")),
     }
 }
@@ -100,21 +97,26 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_answered_counts() {
-        let http = Probe::Http {
-            path: "/healthz".to_owned(),
-        };
+        let http: Probe = "http:/healthz".parse().unwrap();
         let good = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(ask(&http, good, LIMIT).await, Ok(()));
         assert_eq!(ask(&Probe::Tcp, good, LIMIT).await, Ok(()));
         let bad = server("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(ask(&http, bad, LIMIT).await, Err("GET /healthz answers 500".to_owned()));
+        let other: Probe = "http:/healthz 200-399".parse().unwrap();
+        let moved = server("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(ask(&other, moved, LIMIT).await, Ok(()));
+        assert_eq!(
+            ask(&http, moved, LIMIT).await,
+            Err("GET /healthz answers 302".to_owned())
+        );
+        let text = "GET /healthz answers 500 and not 200-399".to_owned();
+        assert_eq!(ask(&other, bad, LIMIT).await, Err(text));
         let silent = server("").await;
         assert!(ask(&http, silent, LIMIT).await.unwrap_err().contains("within 500 ms"));
         let other = server("SSH-2.0-x\r\n").await;
         assert!(ask(&http, other, LIMIT).await.is_err());
-        let https = Probe::Https {
-            path: "/healthz".to_owned(),
-        };
+        let https: Probe = "https:/healthz".parse().unwrap();
         let plain = ask(&https, good, LIMIT).await.unwrap_err();
         assert!(plain.starts_with("no TLS: "), "{plain}");
         assert!(ask(&https, silent, LIMIT).await.unwrap_err().contains("within 500 ms"));

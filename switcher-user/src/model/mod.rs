@@ -18,7 +18,7 @@ mod weight;
 pub use address::AddedAddress;
 pub use backend::{BackendAddress, BackendError};
 pub use failure::{FailedFlow, Failure};
-pub use health::{HealthSpec, Probe, ProbeError};
+pub use health::{HealthSpec, Probe, ProbeError, Statuses};
 pub use hook::{Hook, HookError, HookPolicy};
 pub use latency::{HISTOGRAM_BUCKETS, Histogram, Latencies};
 pub use left::{LeftFlow, SetFailures};

@@ -9,7 +9,7 @@ use switcher_tests::clock;
 use switcher_tests::lab::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, Namespace, Outcome};
 use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
 
-use crate::ground::Ground;
+use crate::ground::{Ground, stack};
 
 /// How a version is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,9 +220,13 @@ fn seconds_max() -> u32 {
 }
 
 fn load(ground: &Ground) -> Generator {
+    load_at(ground, &[LISTENER_V4, LISTENER_V6])
+}
+
+fn load_at(ground: &Ground, targets: &[&str]) -> Generator {
     let plan = Plan {
         run: "verdict".to_owned(),
-        targets: vec![LISTENER_V4.parse().unwrap(), LISTENER_V6.parse().unwrap()],
+        targets: targets.iter().map(|target| target.parse().unwrap()).collect(),
         sources: Sources {
             v4: Some(CLIENT_POOL_V4),
             v6: Some(CLIENT_POOL_V6),
@@ -436,6 +440,47 @@ fn an_equal_version_is_never_rolled_back() {
     tell("is the same", right, all, " were not rolled back");
     assert_eq!(right, all, "a false roll-back");
     drop(load);
+}
+
+/// One flip each way for both: nobody is left with half of a release.
+#[test]
+fn a_breach_at_one_of_two_aliases_leads_both_back() {
+    let ground = Ground::new("auto");
+    serve(ground.lab.v2(), 9_008, Fault::Resets);
+    let api = r#"  api:
+    listen: ["198.51.100.10:81/tcp", "[2001:db8::10]:81/tcp"]
+    split: {v1: 100}
+    sets:
+      v1: {backends: ["10.1.0.2:8080", "[fd00::2]:8080"]}
+      v2: {backends: ["10.1.1.2:9008", "[fd00:1::2]:9008"]}
+"#;
+    ground
+        .apply(&format!("{}{api}", stack("auto")))
+        .expect_code(&[0])
+        .unwrap();
+    let targets = [LISTENER_V4, LISTENER_V6, "198.51.100.10:81", "[2001:db8::10]:81"];
+    let mut load = load_at(&ground, &targets);
+    let line = "upgrade web api --to v2 --steps 20,50,100 --interval 20s --timeout 60s --json";
+    let outcome = ground.cli(line);
+    assert_eq!(outcome.code, 3, "{}{}", outcome.stdout, outcome.stderr);
+    let receipt: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let message = receipt["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("rolled back: alias api: server_resets"),
+        "{message}"
+    );
+    assert_eq!(receipt["steps"].as_array().unwrap().len(), 1, "{receipt}");
+    assert_eq!(
+        receipt["epoch_after"],
+        receipt["epoch_before"].as_u64().unwrap() + 2,
+        "{receipt}"
+    );
+    let status = ground.json("status --json");
+    for alias in status["aliases"].as_array().unwrap() {
+        assert_eq!(alias["split"], serde_json::json!({"v1": 100}), "{alias}");
+    }
+    let report = load.stop().unwrap();
+    assert!(!report.fresh_failed_us.is_empty(), "some met it");
 }
 
 #[test]

@@ -179,6 +179,39 @@ fn nobody_sees_a_version_that_does_not_listen_yet(path: &str, from: From) {
     );
 }
 
+/// As a deploy job does it: the new version is still starting when `upgrade` switches, and the old one drains meanwhile.
+#[test]
+fn an_upgrade_to_a_version_that_does_not_listen_yet_loses_nobody() {
+    for from in [From::Outside, From::Host] {
+        let lab = Lab::new().unwrap();
+        let _v1 = Nginx::start(&lab, lab.v1(), "v1").unwrap();
+        let agent = Agent::start(&lab).unwrap();
+        let run = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            agent.cli(&words).unwrap().expect_code(&[0]).unwrap()
+        };
+        run(&format!(
+            "alias put web --listen {LISTENER_V4}/tcp {LISTENER_V6}/tcp --shield"
+        ));
+        run("set put web v1 --backend 10.1.0.2:8080 [fd00::2]:8080");
+        run("set put web v2 --backend 10.1.1.2:8080 [fd00:1::2]:8080");
+        run("split web v1=100");
+        let generator = load(&lab, 3, from);
+        std::thread::sleep(Duration::from_millis(500));
+        let receipt = run("upgrade web --to v2 --drain-timeout 5s --json").stdout;
+        let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
+        assert_eq!(receipt["last_new_flows"][0]["before_flip_end"], true, "{receipt}");
+        std::thread::sleep(Duration::from_millis(400));
+        let _v2 = Nginx::start(&lab, lab.v2(), "v2").unwrap();
+        let report = end(generator, 4);
+        all_served(&report, 1_500);
+        assert_eq!(report.answers.keys().collect::<Vec<_>>(), ["v1", "v2"]);
+        let status: serde_json::Value = serde_json::from_str(&run("status web --json").stdout).unwrap();
+        let (hidden, waited) = (counter(&status, "refusals_hidden"), counter(&status, "flows_waited"));
+        assert!(hidden >= 100 && waited >= 100, "hidden {hidden}, waited {waited}");
+    }
+}
+
 #[test]
 fn nobody_sees_a_version_that_does_not_listen_yet_on_bypass() {
     nobody_sees_a_version_that_does_not_listen_yet("bypass", From::Outside);

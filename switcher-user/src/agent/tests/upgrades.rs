@@ -118,6 +118,21 @@ async fn an_upgrade_that_was_done_is_nothing_to_do() {
 }
 
 #[tokio::test]
+async fn a_check_that_is_no_command_is_refused() {
+    let agent = Agent::with_web().await;
+    for check in ["", "  "] {
+        let mut request = upgrade("v2", 0);
+        request.rollout.check = Some(check.to_owned());
+        refused(
+            agent.upgrade(&request, LONG).await,
+            ErrorCode::Invalid,
+            &["empty command", "leave it out"],
+        );
+    }
+    assert!(agent.on_disk().rollouts.is_empty());
+}
+
+#[tokio::test]
 async fn whose_share_moves_must_be_clear() {
     let agent = Agent::with_web().await;
     agent.put_set("web", "v3", &["10.1.2.2"]).await.unwrap();
@@ -283,7 +298,7 @@ async fn a_receipt_says_when_the_switch_was_not_final() {
         "{receipt:?}"
     );
     agent.rollback("web").await.unwrap();
-    agent.kernel.state().counters.insert(V1, counters(2_001));
+    agent.kernel.state().counters.insert(V1, counters(3_001));
     let receipt = finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
     assert!(!receipt.last_new_flows[0].before_flip_end);
     assert!(
