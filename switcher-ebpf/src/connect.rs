@@ -235,7 +235,12 @@ pub fn closed<T: Tables>(tables: &T, cookie: u64, before: Before, retransmits: u
         // Without a SYN the connection failed on this host: no route, no port.
         && flags & FlowSide::SYN != 0
     {
-        tables.add_shared(end_of(counters, before, released, retransmits), 1);
+        let counter = if flags & FlowSide::CUT != 0 {
+            &counters.flows_reset_by_drain
+        } else {
+            end_of(counters, before, released, retransmits)
+        };
+        tables.add_shared(counter, 1);
     }
     remove(tables, &found, CONNECTED);
 }

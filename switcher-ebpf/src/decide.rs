@@ -629,6 +629,8 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
         return;
     };
     let was_established = found.state() as u8 == State::Established as u8 || flow::is_unpinned(found.record);
+    let flags = &found.record.backend.flags;
+    let so_far = flags.load(Relaxed);
     // How it ended stays in the record, for those who ask what failed last.
     let (counter, how) = match event {
         Event::Refused if !was_established => (&counters.flows_refused, FlowSide::REFUSED),
@@ -641,10 +643,10 @@ fn end<T: Tables>(tables: &T, found: &Found<'_>, event: Event) {
             FlowSide::RESET_BY_BACKEND | FlowSide::IN_HANDSHAKE,
         ),
         Event::Finished => (&counters.flows_finished, 0),
+        _ if so_far & FlowSide::CUT != 0 => (&counters.flows_reset_by_drain, 0),
         Event::ResetByClient => (&counters.flows_reset_by_client, FlowSide::RESET_BY_CLIENT),
         _ => (&counters.flows_reset_by_backend, FlowSide::RESET_BY_BACKEND),
     };
-    let flags = &found.record.backend.flags;
-    flags.store(flags.load(Relaxed) | how, Relaxed);
+    flags.store(so_far | how, Relaxed);
     add(counter, 1);
 }

@@ -47,6 +47,8 @@ set_counters! {
     flows_reset_by_client,
     /// Established flows ended by a RST from the backend.
     flows_reset_by_backend,
+    /// Established flows that the agent ended, at the end of a drain.
+    flows_reset_by_drain,
     /// Established flows whose slot was reclaimed after the idle time-out.
     flows_expired,
     /// Established flows that found no room: served from the pending ring, not pinned.

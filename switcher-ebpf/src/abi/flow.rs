@@ -191,6 +191,8 @@ impl FlowSide {
     pub const IN_HANDSHAKE: u32 = 2_048;
     /// The socket path's backend has sent more than the answer to the SYN: the host's TCP has the connection.
     pub const SPOKE: u32 = 4_096;
+    /// The backend's, of a local client's flow the client's: the agent is ending the flow. Whose RST is seen first says nothing.
+    pub const CUT: u32 = 8_192;
 }
 
 /// Where a record is in its life. The order is not the order of life: every change is one compare-and-swap.

@@ -23,7 +23,7 @@ pub use traffic::{FlowTraffic, SideTraffic};
 pub use word::{Word32, Word64};
 
 /// Version of the layouts and of their meaning. It is part of the pin path: two versions never share a map.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// First word of an image.
 pub const IMAGE_MAGIC: u32 = 0x5357_4348;
 /// Most rows (of 64 bytes) one image may have: 64 MiB.

@@ -301,6 +301,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return Ok(Reply::Receipt(Box::new(draft.nothing_to_do(self.epoch))));
         }
         let mut draft = draft.before(&self.kernel).await?;
+        draft.warnings = self.failing_shares(&next);
         draft.landed(self.land(next, Look::Recent, asked.deadline).await?);
         Ok(Reply::Receipt(Box::new(self.receipt(draft, Outcome::Done).await)))
     }

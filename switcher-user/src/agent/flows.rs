@@ -85,6 +85,7 @@ pub(super) const fn to_figures(counters: SetCounters) -> SetFigures {
         flows_finished: counters.flows_finished,
         flows_reset_by_client: counters.flows_reset_by_client,
         flows_reset_by_backend: counters.flows_reset_by_backend,
+        flows_reset_by_drain: counters.flows_reset_by_drain,
         flows_expired: counters.flows_expired,
         flows_unpinned: counters.flows_unpinned,
         packets_in: counters.packets_in,

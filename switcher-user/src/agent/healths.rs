@@ -128,6 +128,28 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         all
     }
 
+    /// Sets that fail their health check and have a share where the split changes, as sentences.
+    pub(super) fn failing_shares(&self, next: &Desired) -> Vec<String> {
+        let mut all = Vec::new();
+        for (name, alias) in &next.aliases {
+            let before = self.desired.aliases.get(name).map(|before| &before.split);
+            if before == Some(&alias.split) {
+                continue;
+            }
+            let shares = alias
+                .split
+                .weights
+                .keys()
+                .filter_map(|set| alias.sets.get_key_value(set));
+            for (set, of) in shares {
+                if let Health::Failing(why) = self.health.of(&format!("{name}/{set}"), of) {
+                    all.push(format!("{why}; it was given its share all the same"));
+                }
+            }
+        }
+        all
+    }
+
     /// Follows what is wanted now.
     pub(super) fn follow_health(&mut self, old: &Arc<Desired>) {
         let new = Arc::clone(&self.desired);

@@ -39,6 +39,7 @@ pub(super) struct Draft {
     aliases: Vec<AliasChange>,
     watched: Vec<Watched>,
     landed: Option<Landed>,
+    first_flip: Option<FlipTime>,
     /// When the first flip was asked for; CLOCK_MONOTONIC.
     pub(super) first_flip_ns: Option<u64>,
     pub(super) leftovers: Leftovers,
@@ -65,6 +66,7 @@ impl Draft {
             aliases: Vec::new(),
             watched: Vec::new(),
             landed: None,
+            first_flip: None,
             first_flip_ns: None,
             leftovers: Leftovers::default(),
             written_as: None,
@@ -146,7 +148,8 @@ impl Draft {
         draft.written_as = rollout.receipt;
         let Some(kept) = kept else { return draft };
         draft.steps = kept.steps;
-        draft.first_flip_ns = kept.flip.as_ref().map(|flip| flip.before_ns);
+        draft.first_flip = kept.first_flip.or_else(|| kept.flip.clone());
+        draft.first_flip_ns = draft.first_flip.as_ref().map(|flip| flip.before_ns);
         draft.landed = kept.flip.map(|flip| Landed {
             epoch_before: kept.epoch_before,
             epoch: kept.epoch_after,
@@ -177,6 +180,7 @@ impl Draft {
             .as_ref()
             .map_or(landed.epoch_before, |first| first.epoch_before);
         self.first_flip_ns.get_or_insert(landed.flip.before_ns);
+        self.first_flip.get_or_insert_with(|| landed.flip.clone());
         self.landed = Some(Landed { epoch_before, ..landed });
     }
 
@@ -198,8 +202,9 @@ impl Draft {
     fn finish(self, outcome: Outcome, after: &[SetFigures]) -> Receipt {
         let last_new_flows = self.last_new_flows(outcome, after);
         let unpinned_flows = after.iter().map(|figures| figures.flows_unpinned).sum();
-        let statements = statements(&last_new_flows, unpinned_flows, after.is_empty());
+        let statements = statements(&last_new_flows, outcome, unpinned_flows, after.is_empty());
         let message = self.message(outcome);
+        let last_flip = self.landed.as_ref().map(|landed| landed.flip.before_ns);
         let sets = self.watched.iter().zip(after).map(|(watched, after)| SetChange {
             alias: watched.alias.clone(),
             set: watched.set.clone(),
@@ -222,6 +227,7 @@ impl Draft {
             aliases: self.aliases,
             epoch_before: self.landed.as_ref().map_or(0, |landed| landed.epoch_before),
             epoch_after: self.landed.as_ref().map_or(0, |landed| landed.epoch),
+            first_flip: self.first_flip.filter(|first| last_flip != Some(first.before_ns)),
             flip: self.landed.map(|landed| landed.flip),
             flip_back: self.flip_back,
             last_new_flows,
@@ -331,17 +337,23 @@ fn change_text(change: &AliasChange) -> String {
     format!("alias {alias}: {before} -> {after}")
 }
 
-fn statements(last: &[LastNewFlow], unpinned_flows: u64, no_figures: bool) -> Vec<String> {
+fn statements(last: &[LastNewFlow], outcome: Outcome, unpinned_flows: u64, no_figures: bool) -> Vec<String> {
+    // After a roll-back it is the set that had gained its share which must be quiet.
+    let flip = if outcome == Outcome::RolledBack {
+        "flip back"
+    } else {
+        "flip"
+    };
     let mut all: Vec<String> = last
         .iter()
         .map(|last| match (last.at_ns, last.before_flip_end) {
             (0, _) => format!("no new flow ever chose set {} of alias {}", last.set, last.alias),
             (_, true) => format!(
-                "no new flow chose set {} of alias {} after the flip returned",
+                "no new flow chose set {} of alias {} after the {flip} returned",
                 last.set, last.alias
             ),
             (_, false) => format!(
-                "a new flow chose set {} of alias {} AFTER the flip returned: the switch was not final",
+                "a new flow chose set {} of alias {} AFTER the {flip} returned: the switch was not final",
                 last.set, last.alias
             ),
         })

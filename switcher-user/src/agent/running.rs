@@ -17,7 +17,9 @@ use super::receipts::Draft;
 use super::reset::{ResetTask, Tally};
 use super::upgrade::{refused, unix_ms};
 use crate::api::{ApiError, ErrorCode, Progress, SCHEMA, SetProgress};
-use crate::model::{AliasName, Confirm, DrainAction, DrainResult, Outcome, SetFigures, SetName, StepReport, StepSet};
+use crate::model::{
+    AliasName, Confirm, DrainAction, DrainResult, FlipTime, Outcome, SetFigures, SetName, StepReport, StepSet,
+};
 use crate::plan::{Desired, Rollout};
 use crate::rollout::{Action, Check, End, Health, Order, Pace, Snapshot, State, Verdict, Window, advance, judge};
 
@@ -42,6 +44,10 @@ pub(super) struct Running {
     sets: Vec<Watched>,
     /// Figures when the step began.
     base: Vec<SetFigures>,
+    /// Epoch of the step's own image.
+    step_epoch: u64,
+    /// The step's own flip; none where an earlier agent made it.
+    step_flip: Option<FlipTime>,
     /// The last look.
     last: Vec<SetFigures>,
     /// Figures when the rollout began.
@@ -216,7 +222,7 @@ impl Running {
     }
 
     /// Notes what was made of a step that is over.
-    fn note_step(&mut self, step: usize, since_ms: u64, epoch: u64, judgement: &str) {
+    fn note_step(&mut self, step: usize, since_ms: u64, judgement: &str) {
         if !self.is_observed() {
             return;
         }
@@ -228,7 +234,8 @@ impl Running {
         };
         let report = StepReport {
             percent: self.order().steps[step],
-            epoch,
+            epoch: self.step_epoch,
+            flip: self.step_flip.clone(),
             observed_ms: self.now_ms().saturating_sub(since_ms),
             judgement: judgement.to_owned(),
             sets: self.since_step().map(set).collect(),
@@ -318,6 +325,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             rollout,
             draft,
             base: none.clone(),
+            step_epoch: self.epoch,
+            step_flip: None,
             last: none,
             past: Vec::new(),
             established: VecDeque::new(),
@@ -458,7 +467,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                     State::RollingBack { why, .. } => why.as_str(),
                     _ => "passed",
                 };
-                running.note_step(step, since_ms, self.epoch, judgement);
+                running.note_step(step, since_ms, judgement);
             }
             running.rollout.state = state;
             let flip = match action {
@@ -493,6 +502,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         };
         put_rollout(&mut next, rollout);
         let landed = self.land(next, Look::Recent, deadline).await?;
+        (running.step_epoch, running.step_flip) = (landed.epoch, Some(landed.flip.clone()));
         running.draft.landed(landed);
         if running.rollout.receipt.is_none() {
             self.write_early(&mut running.draft).await;
@@ -560,7 +570,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             }
         };
         match leftovers(&self.kernel, running.sought()).await {
-            Ok(found) => running.draft.leftovers = found,
+            Ok(found) => {
+                running.draft.leftovers = found;
+                // Flows of a set that stays are not left over.
+                if outcome != Outcome::FlowsLeft {
+                    running.draft.leftovers.left.clear();
+                }
+            }
             Err(error) => running
                 .draft
                 .warnings

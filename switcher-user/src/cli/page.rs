@@ -55,6 +55,9 @@ pub(super) fn receipt_page(receipt: &Receipt) -> String {
     let _ = writeln!(page, "began        {}", receipt.started_at);
     let _ = writeln!(page, "took         {} ms", thousandths(receipt.command_us));
     let _ = writeln!(page, "epoch        {} -> {}", receipt.epoch_before, receipt.epoch_after);
+    if let Some(first) = &receipt.first_flip {
+        flip_line(&mut page, "first flip", first);
+    }
     flip_line(&mut page, "flip", flip);
     if let Some(back) = &receipt.flip_back {
         flip_line(&mut page, "flip back", back);

@@ -33,6 +33,7 @@ pub(super) fn add(sum: SetCounters, words: &SetWords) -> SetCounters {
         flows_finished: sum.flows_finished + of(&one.flows_finished),
         flows_reset_by_client: sum.flows_reset_by_client + of(&one.flows_reset_by_client),
         flows_reset_by_backend: sum.flows_reset_by_backend + of(&one.flows_reset_by_backend),
+        flows_reset_by_drain: sum.flows_reset_by_drain + of(&one.flows_reset_by_drain),
         flows_expired: sum.flows_expired + of(&one.flows_expired),
         flows_unpinned: sum.flows_unpinned + of(&one.flows_unpinned),
         packets_in: sum.packets_in + of(&one.packets_in),

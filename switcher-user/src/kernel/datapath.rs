@@ -32,7 +32,7 @@ use super::figures::{Flip, FlowFigures, FlowPath, FlowState, FlowView, ReasonCou
 use super::hooks::{self, Attached, Direction, HookMode, Hooks, Place, Role};
 use super::mapped::{Access, Mapped};
 use super::xdp::{self, Device};
-use super::{bpffs, clock, image_map, netns};
+use super::{bpffs, clock, image_map, netns, taken};
 use crate::image::{self, ImagePlan};
 use crate::model::{Failure, Hook};
 
@@ -111,7 +111,7 @@ impl Datapath {
         let (mut ebpf, found) = adopt::open(&root, &MAPS, &PROGRAMS)?;
         install_socket_program(&mut ebpf)?;
         let map = |name: &str| map_data(&ebpf, name);
-        let records = Mapped::new(map("FLOW_RECORDS")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
+        let records = Mapped::new(map("FLOW_RECORDS")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Write)
             .map_err(step("mapping the flow records", SEE_REASON))?;
         let traffic = Mapped::new(map("FLOW_TRAFFIC")?.fd().as_fd(), FLOW_SLOTS as usize, Access::Read)
             .map_err(step("mapping the flows' traffic", SEE_REASON))?;
@@ -181,6 +181,7 @@ impl Datapath {
             Role::Edge => &Direction::BOTH,
             Role::Backend => &[Direction::Ingress],
         };
+        taken::refuse(interface, ifindex, directions, &self.root)?;
         for direction in directions {
             // An edge has the ingress program already: once is enough, twice would count twice.
             if *direction == Direction::Ingress && self.has_ingress(interface, ifindex, role) {
@@ -197,6 +198,16 @@ impl Datapath {
         if role == Role::Edge {
             // Only now: at no moment is there no program.
             xdp::detach(&mut self.ebpf, ifindex, &self.root)?;
+        } else if !self.is_edge(interface, ifindex) {
+            // It may have been an earlier agent's: with both hooks each packet would count twice.
+            xdp::detach(&mut self.ebpf, ifindex, &self.root)?;
+            let direction = Direction::Egress;
+            let place = Place {
+                interface,
+                ifindex,
+                direction,
+            };
+            hooks::detach(&place, &self.root)?;
         }
         self.hooks.note(interface, ifindex, role, Hook::Tc);
         Ok(())
@@ -207,6 +218,7 @@ impl Datapath {
     /// # Errors
     /// When the driver has no native XDP, another XDP program is there, or the kernel refuses.
     pub fn attach_xdp(&mut self, device: &Device) -> Result<(), KernelError> {
+        taken::refuse(&device.interface, device.ifindex, &Direction::BOTH, &self.root)?;
         let mut place = Place {
             interface: &device.interface,
             ifindex: device.ifindex,
@@ -222,6 +234,12 @@ impl Datapath {
         self.hooks
             .note(&device.interface, device.ifindex, Role::Edge, Hook::Xdp);
         Ok(())
+    }
+
+    /// Clients of this agent come in here.
+    fn is_edge(&self, interface: &str, ifindex: u32) -> bool {
+        let has = |hook| self.hooks.has(interface, ifindex, Role::Edge, hook);
+        has(Hook::Tc) || has(Hook::Xdp)
     }
 
     /// An edge by XDP serves a backend as well as one by TC does; it is no ingress program for an edge by TC.

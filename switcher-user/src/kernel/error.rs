@@ -42,9 +42,28 @@ pub enum KernelError {
         /// This agent's.
         ours: u32,
     },
+    /// Another agent's programs are on the interface.
+    #[error(
+        "{interface} has the programs of another agent ({}): two would take each other's traffic; stop that one and take its programs off (`switcher detach` with its --bpffs), or name other interfaces with --interface", holder_text(*program_id, *holder)
+    )]
+    Taken {
+        /// The interface.
+        interface: String,
+        /// The kernel's number of the program.
+        program_id: u32,
+        /// The process that has it open; `None`: none, its agent does not run.
+        holder: Option<u32>,
+    },
     /// The plan does not fit an image.
     #[error(transparent)]
     Image(#[from] ImageError),
+}
+
+fn holder_text(program_id: u32, holder: Option<u32>) -> String {
+    match holder {
+        Some(pid) => format!("pid {pid}"),
+        None => format!("BPF program {program_id}; it does not run now"),
+    }
 }
 
 /// Remedy where the kernel's own words say enough.

@@ -49,6 +49,8 @@ pub struct SetCounters {
     pub flows_reset_by_client: u64,
     /// Flows ended by a RST from the backend after the handshake.
     pub flows_reset_by_backend: u64,
+    /// Flows that the agent ended, at the end of a drain.
+    pub flows_reset_by_drain: u64,
     /// Flows reclaimed after their idle time-out.
     pub flows_expired: u64,
     /// New flows that found no room in the table: served, but not pinned.

@@ -50,7 +50,7 @@ pub(super) enum Direction {
 impl Direction {
     pub(super) const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
 
-    fn attach_type(self) -> TcAttachType {
+    pub(super) fn attach_type(self) -> TcAttachType {
         match self {
             Self::Ingress => TcAttachType::Ingress,
             Self::Egress => TcAttachType::Egress,
@@ -122,6 +122,11 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether a link of ours is there, of this agent or an earlier one.
+    pub(super) fn is_pinned(&self, root: &Path) -> bool {
+        self.pin(root).exists()
+    }
+
     /// By index: an interface that was made anew under an old name has another, and the old link is dead.
     fn pin(&self, root: &Path) -> PathBuf {
         root.join("links")

@@ -20,6 +20,7 @@ mod netns;
 mod pin;
 pub mod probe;
 mod spaces;
+mod taken;
 mod xdp;
 
 pub use accept::AcceptQueue;

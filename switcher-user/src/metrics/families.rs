@@ -277,6 +277,7 @@ fn flows(to: &mut Writer<'_, '_>, status: &StatusDocument) -> fmt::Result {
             ("reset_in_handshake", of.flows_reset_in_handshake),
             ("reset_by_client", of.flows_reset_by_client),
             ("reset_by_backend", of.flows_reset_by_backend),
+            ("reset_by_drain", of.flows_reset_by_drain),
             ("expired", of.flows_expired),
         ]
         .map(|(cause, count)| ([alias, set, ("cause", cause)], count))

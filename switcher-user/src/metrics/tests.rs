@@ -12,7 +12,7 @@ use crate::api::{Envelope, Reply, StatusDocument};
 fn status() -> StatusDocument {
     let counters = serde_json::json!({
         "flows_opened": 12, "flows_established": 11, "flows_refused": 1, "flows_finished": 5, "flows_reset_by_client": 2,
-        "flows_reset_by_backend": 3, "flows_expired": 4, "flows_unpinned": 6, "packets_in": 100, "bytes_in": 2_000,
+        "flows_reset_by_backend": 3, "flows_reset_by_drain": 7, "flows_expired": 4, "flows_unpinned": 6, "packets_in": 100, "bytes_in": 2_000,
         "packets_out": 90, "bytes_out": 18_446_744_073_709_551_615_u64, "last_new_flow_ns": 4_000_000_000_u64,
     });
     let mut histogram = vec![0_u64; 32];
@@ -74,6 +74,7 @@ fn a_snapshot_is_rendered_by_prometheuss_conventions() {
         "\nswitcher_active_flows{alias=\"web\",set=\"v1\",state=\"established\"} 2\n",
         "\nswitcher_flows_opened_total{alias=\"web\",set=\"v1\"} 12\n",
         "\nswitcher_flows_closed_total{alias=\"web\",set=\"v1\",cause=\"reset_by_backend\"} 3\n",
+        "\nswitcher_flows_closed_total{alias=\"web\",set=\"v1\",cause=\"reset_by_drain\"} 7\n",
         "\n# TYPE switcher_answer_seconds histogram\n",
         "\nswitcher_answer_seconds_sum{alias=\"web\",set=\"v1\"} 1.5\n",
         "\nswitcher_answer_seconds_count{alias=\"web\",set=\"v1\"} 13\n",

@@ -145,6 +145,9 @@ pub struct SetFigures {
     pub flows_reset_by_client: u64,
     /// Flows ended by a RST of the backend.
     pub flows_reset_by_backend: u64,
+    /// Flows that the agent ended, at the end of a drain.
+    #[serde(default)]
+    pub flows_reset_by_drain: u64,
     /// Flows reclaimed after their idle time-out.
     pub flows_expired: u64,
     /// New flows that found no room in the table: served, but not pinned.
@@ -186,6 +189,7 @@ impl SetFigures {
             flows_reset_by_backend: self
                 .flows_reset_by_backend
                 .saturating_sub(earlier.flows_reset_by_backend),
+            flows_reset_by_drain: self.flows_reset_by_drain.saturating_sub(earlier.flows_reset_by_drain),
             flows_expired: self.flows_expired.saturating_sub(earlier.flows_expired),
             flows_unpinned: self.flows_unpinned.saturating_sub(earlier.flows_unpinned),
             packets_in: self.packets_in.saturating_sub(earlier.packets_in),
@@ -218,6 +222,9 @@ pub struct StepReport {
     pub percent: u32,
     /// Epoch of the step's image.
     pub epoch: u64,
+    /// When the kernel changed to it; none where an earlier agent did it.
+    #[serde(default)]
+    pub flip: Option<FlipTime>,
     /// How long it was observed.
     pub observed_ms: u64,
     /// What was made of it: `passed`, or the breach.
@@ -321,7 +328,10 @@ pub struct Receipt {
     pub epoch_before: u64,
     /// Epoch after.
     pub epoch_after: u64,
-    /// When the kernel changed images.
+    /// The first flip, where there were several: an upgrade's first step.
+    #[serde(default)]
+    pub first_flip: Option<FlipTime>,
+    /// When the kernel changed images; the last of several.
     pub flip: Option<FlipTime>,
     /// When it changed back, after a roll-back.
     pub flip_back: Option<FlipTime>,

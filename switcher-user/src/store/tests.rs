@@ -23,6 +23,7 @@ fn receipt() -> Receipt {
         aliases: Vec::new(),
         epoch_before: 0,
         epoch_after: 1,
+        first_flip: None,
         flip: None,
         flip_back: None,
         sets: Vec::new(),

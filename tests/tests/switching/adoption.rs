@@ -170,3 +170,32 @@ fn a_second_agent_on_the_same_pins_is_refused_with_the_firsts_pid() {
     assert_eq!(pinned(&ground), ids);
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
+
+/// Other pins, and so a data path of its own: the first would rewrite what the second then does not know.
+#[test]
+fn a_second_agent_on_the_same_interface_is_refused_with_the_firsts_pid() {
+    let mut ground = Ground::new("auto");
+    let (binary, dir) = (binaries::switcher().unwrap(), ground.lab.dir().display().to_string());
+    fs::create_dir(format!("{dir}/bpffs2")).unwrap();
+    let second = |ground: &Ground, hook: &str| {
+        let line = format!(
+            "{} agent --bpffs {dir}/bpffs2 --state-dir {dir}/second --socket {dir}/second.sock --interface client --hook {hook} --cgroup none",
+            binary.display()
+        );
+        let refused = ground.lab.host().run(&line.split(' ').collect::<Vec<_>>()).unwrap();
+        assert_ne!(refused.code, 0);
+        assert_eq!(ground.answers(), ["v1", "v1"]);
+        refused.stderr
+    };
+    let pid = ground.agent.pid().unwrap();
+    for hook in ["tc", "xdp"] {
+        let said = second(&ground, hook);
+        assert!(
+            said.contains(&format!("pid {pid}")) && said.contains("--interface"),
+            "{said}"
+        );
+    }
+    ground.agent.kill().unwrap();
+    let said = second(&ground, "tc");
+    assert!(said.contains("does not run now"), "{said}");
+}

@@ -298,6 +298,15 @@ fn kept_flows_live_on_and_reset_ones_begin_anew_but_for_probes(site: &Site, talk
     for (key, expected) in [("reset", count), ("reset_failed", 0), ("established_left", 0)] {
         assert_eq!(drain[key], expected, "{key}: {reset}");
     }
+    let status = site.json("status web --json", 0);
+    let counters = &status["aliases"][0]["sets"][0]["counters"];
+    let of = |name: &str| counters[name].as_u64().unwrap();
+    assert_eq!(of("flows_reset_by_drain"), count as u64, "{counters}");
+    assert_eq!(
+        (of("flows_reset_by_client"), of("flows_reset_by_backend")),
+        (0, 0),
+        "no end's own: {counters}"
+    );
     idle.wait_greeted(2 * idle.len());
     busy.wait_greeted(2 * busy.len());
     wait("the backend's ends are gone", || {

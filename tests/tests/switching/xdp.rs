@@ -13,31 +13,37 @@ const BYTES: u64 = 20_000_000;
 
 /// What a hook leaves among the pins: the interface's XDP link, and its TC ingress link.
 fn ingress_links(ground: &Ground) -> Vec<String> {
+    let mut links = links(ground, "client");
+    links.retain(|name| name != "egress");
+    links
+}
+
+/// What is pinned for an interface.
+fn links(ground: &Ground, interface: &str) -> Vec<String> {
     let root = ground.lab.dir().join("bpffs/switcher");
     let version = std::fs::read_dir(root).unwrap().next().unwrap().unwrap();
     let links = std::fs::read_dir(version.path().join("links")).unwrap();
     let names = links.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let edge = ifindex(ground).to_string();
+    let edge = ifindex(ground, interface).to_string();
     let mut names: Vec<String> = names
         .filter_map(|name| Some(name.strip_prefix(&edge)?.strip_prefix('-')?.to_owned()))
-        .filter(|name| name != "egress")
         .collect();
     names.sort();
     names
 }
 
-fn link(ground: &Ground) -> String {
-    let words = ["ip", "-o", "link", "show", "client"];
+fn link(ground: &Ground, interface: &str) -> String {
+    let words = ["ip", "-o", "link", "show", interface];
     ground.lab.host().run(&words).unwrap().expect_code(&[0]).unwrap().stdout
 }
 
-fn ifindex(ground: &Ground) -> u32 {
-    link(ground).split(':').next().unwrap().parse().unwrap()
+fn ifindex(ground: &Ground, interface: &str) -> u32 {
+    link(ground, interface).split(':').next().unwrap().parse().unwrap()
 }
 
 /// The kernel's own word for whether an XDP program is on the interface.
 fn has_xdp(ground: &Ground) -> bool {
-    link(ground).contains("xdp")
+    link(ground, "client").contains("xdp")
 }
 
 fn edge_status(ground: &Ground) -> (String, String) {
@@ -255,6 +261,27 @@ fn the_hook_changes_under_open_connections() {
     ground.agent.launch_with(&["--hook", "xdp"]).unwrap();
     ground.expect("detach", 0);
     assert!(!has_xdp(&ground));
+}
+
+/// An interface of clients of the last agent is a backend's veth for this one: its links are not this one's.
+#[test]
+fn an_edge_that_becomes_a_backend_has_one_hook() {
+    let mut ground = Ground::bare_with(&["--hook", "xdp", "--interface", "v1"]);
+    assert_eq!(edge_status(&ground).0, "xdp");
+    assert_eq!(links(&ground, "v1"), ["egress", "xdp"]);
+    ground.agent.kill().unwrap();
+    ground.agent.launch_with(&["--hook", "tc"]).unwrap();
+    ground.apply(&stack("bypass")).expect_code(&[0]).unwrap();
+    assert_eq!(links(&ground, "v1"), ["ingress"]);
+    assert!(!link(&ground, "v1").contains("xdp"));
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    ground.agent.kill().unwrap();
+    ground
+        .agent
+        .launch_with(&["--hook", "xdp", "--interface", "v1"])
+        .unwrap();
+    assert_eq!(edge_status(&ground).0, "xdp");
+    assert_eq!(links(&ground, "v1"), ["egress", "xdp"]);
 }
 
 /// What another agent says that was to attach XDP to an interface, and could not.

@@ -160,8 +160,8 @@ impl Kernel for Fake {
         state.image = plan.clone();
         Ok(Flip {
             epoch: plan.epoch,
-            before_ns: 1_000,
-            after_ns: 2_000,
+            before_ns: 1_000 + plan.epoch,
+            after_ns: 2_000 + plan.epoch,
         })
     }
     fn refresh(&self, _: Duration) -> Result<(), KernelError> {

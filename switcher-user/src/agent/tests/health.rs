@@ -115,6 +115,37 @@ async fn an_upgrade_to_a_set_that_fails_is_refused_and_changes_nothing() {
     assert!(agent.on_disk().rollouts.is_empty());
 }
 
+/// Whoever goes back in need may have nothing better, but is told.
+#[tokio::test]
+async fn a_set_that_fails_gets_its_share_from_rollback_and_split_with_a_word() {
+    let agent = Agent::with_web().await;
+    let never = check(std::path::Path::new("/nonexistent"));
+    agent.put_checked("v2", &["10.1.1.2:8080"], None).await.unwrap();
+    finished(agent.upgrade(&upgrade("v2", 0), LONG).await.unwrap()).await;
+    let healthy = agent.rollback("web").await.unwrap();
+    assert!(healthy.warnings.is_empty(), "{:?}", healthy.warnings);
+    agent.put_checked("v2", &["10.1.1.2:8080"], Some(never)).await.unwrap();
+    let deadline = Instant::now() + LONG;
+    loop {
+        let status = agent.status().await;
+        let health = status.aliases[0].sets[1].backends[0].health.clone();
+        if health.is_some_and(|health| health.contains("failed")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is known to fail");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let receipt = agent.rollback("web").await.unwrap();
+    assert_eq!(receipt.outcome, Outcome::Done);
+    let [word] = &receipt.warnings[..] else {
+        panic!("{:?}", receipt.warnings)
+    };
+    assert!(
+        word.contains("web/v2") && word.contains("its share all the same"),
+        "{word}"
+    );
+}
+
 #[tokio::test]
 async fn an_upgrade_waits_for_the_proof_and_a_set_that_fails_later_is_left_again() {
     let agent = Agent::with_web().await;

@@ -70,6 +70,10 @@ async fn steps_go_one_by_one_and_the_disk_is_always_ahead() {
     );
     assert_eq!(receipt.aliases[0].before, BTreeMap::from([(set("v1"), 100)]));
     assert_eq!(receipt.aliases[0].after, BTreeMap::from([(set("v2"), 100)]));
+    let epochs: Vec<u64> = receipt.steps.iter().map(|step| step.epoch).collect();
+    assert_eq!(epochs, [epoch + 1, epoch + 2, epoch + 3]);
+    assert_eq!(receipt.first_flip, receipt.steps[0].flip, "where it began");
+    assert_eq!(receipt.flip, receipt.steps[2].flip, "where it ended");
     let disk = agent.on_disk();
     assert!(disk.rollouts.is_empty(), "it has ended");
     let epochs = agent.kernel.state().file_epochs.clone();
@@ -285,6 +289,16 @@ async fn a_version_that_refuses_is_rolled_back_within_a_second_of_its_figures() 
     let before = agent.on_disk().aliases;
     let mut progress = agent.upgrade(&stepped("5,100", 60_000), LONG).await.unwrap();
     observing(&mut progress, 1).await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    // The host moves: an image of the tick's, and none of the step's.
+    let step = agent.kernel.state().image.epoch;
+    agent.host.state().veth_ifindex += 10;
+    for _ in 0..1_000 {
+        if agent.kernel.state().image.epoch > step {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     {
         let mut kernel = agent.kernel.state();
         kernel.counters.insert(V1, handshakes(200, 0));
@@ -302,6 +316,8 @@ async fn a_version_that_refuses_is_rolled_back_within_a_second_of_its_figures() 
     assert_eq!(receipt.steps.len(), 1);
     assert!(receipt.steps[0].judgement.contains("8 of 8"), "{:?}", receipt.steps[0]);
     assert_eq!(receipt.steps[0].sets[1].figures.flows_refused, 8);
+    assert_eq!(receipt.steps[0].epoch, step, "its own flip's");
+    assert!(receipt.left.is_empty(), "flows of a set that stays: {:?}", receipt.left);
     assert_eq!(agent.on_disk().aliases, before, "as if it had never been");
 }
 

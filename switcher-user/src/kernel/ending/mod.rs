@@ -106,6 +106,7 @@ fn identity(record: &FlowRecord, place: FlowPlace) -> Option<FlowIdentity> {
 /// A local client's flow has one end here, and its TCP tells the other.
 fn end_socket(sockets: &mut Sockets, record: &FlowRecord, place: FlowPlace, id: &FlowIdentity) -> Ended {
     let side = &record.client;
+    side.flags.store(side.flags.load(Relaxed) | FlowSide::CUT, Relaxed);
     let cookie = u64::from(side.acked.load(Relaxed)) << 32 | u64::from(side.next.load(Relaxed));
     match sockets.destroy(id, cookie) {
         Destroyed::Yes => Ended::Cut { answered: true },
@@ -135,7 +136,8 @@ fn numbers(record: &FlowRecord, traffic: &FlowTraffic) -> Numbers {
 }
 
 /// Who talks to whom, and where packets of it are put in.
-struct Flow {
+struct Flow<'a> {
+    record: &'a FlowRecord,
     id: FlowIdentity,
     client_ifindex: u32,
     /// Clients come in by the XDP program, which the agent's packets do not meet.
@@ -143,10 +145,11 @@ struct Flow {
     backend_sent_data: bool,
 }
 
-impl Flow {
-    fn read(record: &FlowRecord, id: FlowIdentity, root: &Path) -> Self {
+impl<'a> Flow<'a> {
+    fn read(record: &'a FlowRecord, id: FlowIdentity, root: &Path) -> Self {
         let client_ifindex = record.client.ifindex.load(Relaxed);
         Self {
+            record,
             id,
             client_ifindex,
             by_xdp: xdp::is_on(root, client_ifindex),
@@ -169,6 +172,10 @@ impl Flow {
                 course.asked(u64::from(backend && !self.by_xdp), u64::from(client), backend, client);
             }
             Step::Cut(numbers) => {
+                // Before the RSTs, which are counted as the agent's by it. A packet of the flow at this very moment may write
+                // over it, and the flow counts as reset by an end of its own.
+                let flags = &self.record.backend.flags;
+                flags.store(flags.load(Relaxed) | FlowSide::CUT, Relaxed);
                 // The backend first: the client may begin anew on the same ports at once.
                 for sequence in &numbers.to_backend {
                     let _ = self.to_backend(injector, *sequence, seen.client_acked(), Flags::Reset)?;
