@@ -147,11 +147,14 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     pub(super) fn with_hooks(&self, observed: &Arc<Observed>) -> Arc<Observed> {
         let by_xdp = self.hooks.iter().filter(|(_, edge)| edge.choice.hook == Hook::Xdp);
         let xdp_edges: Vec<XdpEdge> = by_xdp.map(|(_, edge)| edge.as_xdp()).collect();
-        if xdp_edges == observed.xdp_edges {
+        let by_tc = self.hooks.iter().filter(|(_, edge)| edge.choice.hook == Hook::Tc);
+        let tc_edges: Vec<String> = by_tc.map(|(name, _)| name.clone()).collect();
+        if xdp_edges == observed.xdp_edges && tc_edges == observed.tc_edges {
             return Arc::clone(observed);
         }
         Arc::new(Observed {
             xdp_edges,
+            tc_edges,
             ..(**observed).clone()
         })
     }

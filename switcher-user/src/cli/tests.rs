@@ -217,7 +217,9 @@ async fn detach_leaves_the_data_path_of_a_live_agent_alone() {
     let link = links.join("one");
     fs::write(&link, "").unwrap();
     let held = crate::agent::PinsLock::take(directory.path()).unwrap();
-    let error = detach::directly(directory.path(), directory.path()).await.unwrap_err();
+    let error = detach::directly(directory.path(), Some(directory.path()))
+        .await
+        .unwrap_err();
     assert_eq!(error.code.exit_code(), 1);
     assert!(
         error.message.contains("not at this socket") && error.message.contains("--host"),
@@ -229,7 +231,9 @@ async fn detach_leaves_the_data_path_of_a_live_agent_alone() {
     assert!(client(&socket).nobody_listens());
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(!client(&socket).nobody_listens());
-    detach::directly(directory.path(), directory.path()).await.unwrap();
+    detach::directly(directory.path(), Some(directory.path()))
+        .await
+        .unwrap();
     assert!(!link.exists());
 }
 

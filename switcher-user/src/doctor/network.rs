@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::{Finding, Level, Places};
 use crate::kernel::probe;
-use crate::model::AddedAddress;
+use crate::model::{AddedAddress, Hook, HookPolicy};
 use crate::net::{Interface, NetError, Observer};
+use crate::plan::choose_hook;
 use crate::store;
 
 const AREA: &str = "network";
@@ -194,7 +195,35 @@ fn interface(device: &Device, is_edge: bool) -> Finding {
         return Finding::new(AREA, check, Level::Warning, what).remedy(format!("ip link set {name} up"));
     }
     let state = if *up { "up" } else { "down" };
-    Finding::new(AREA, check, Level::Ok, format!("{name} ({driver}): {state}, hook tc"))
+    let hook = hook(&device.interface).text();
+    let xdp = xdp_text(&device.interface);
+    Finding::new(
+        AREA,
+        check,
+        Level::Ok,
+        format!("{name} ({driver}): {state}, hook {hook}; {xdp}"),
+    )
+}
+
+/// The hook that `--hook auto` takes.
+fn hook(interface: &Interface) -> Hook {
+    match choose_hook(HookPolicy::Auto, interface) {
+        Ok(choice) if interface.xdp.is_none_or(|xdp| xdp.runs) => choice.hook,
+        _ => Hook::Tc,
+    }
+}
+
+/// What `--hook xdp` would have here, by the driver's own word.
+fn xdp_text(interface: &Interface) -> &'static str {
+    match interface.xdp {
+        None => "whether its driver runs XDP is not known (kernels before 6.3 do not say)",
+        Some(xdp) if !xdp.runs => "its driver runs no XDP",
+        Some(xdp) if !xdp.sends_on => "its driver runs XDP, and does not send on: packets go by the stack",
+        Some(_) if interface.partial_sums => {
+            "its driver runs XDP; checksums come unfinished from a stack of this machine, so packets go by the stack"
+        }
+        Some(_) => "its driver runs XDP and sends on, past the stack",
+    }
 }
 
 fn rp_filter(devices: &[Device]) -> Finding {

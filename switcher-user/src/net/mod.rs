@@ -77,6 +77,7 @@ impl Observer {
             firewall: self.firewall().await?,
             interfaces: interfaces(links),
             xdp_edges: Vec::new(),
+            tc_edges: Vec::new(),
             forwards_no_v4: is_off("/proc/sys/net/ipv4/ip_forward"),
             forwards_no_v6: is_off("/proc/sys/net/ipv6/conf/all/forwarding"),
         })

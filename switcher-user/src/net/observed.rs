@@ -114,6 +114,8 @@ pub struct Observed {
     /// Interfaces of clients whose hook is XDP: only from there, and only to one that sends on, can packets be sent past the
     /// stack. The agent's own doing.
     pub xdp_edges: Vec<XdpEdge>,
+    /// Names of interfaces of clients whose hook is TC.
+    pub tc_edges: Vec<String>,
     /// This host does not forward IPv4: what goes through its stack reaches no backend.
     pub forwards_no_v4: bool,
     /// The same for IPv6.

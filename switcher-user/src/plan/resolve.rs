@@ -297,7 +297,7 @@ impl Resolver<'_> {
         let (bypass, behind) = if by_driver {
             (
                 Path::Driver { ifindex },
-                format!("behind {interface}, to which XDP sends on"),
+                format!("behind {interface}, to which XDP sends on{}", self.but_not_from()),
             )
         } else {
             (Path::Bypass { ifindex }, format!("behind {interface}"))
@@ -366,6 +366,20 @@ impl Resolver<'_> {
     fn by_driver(&self, route: &BackendRoute) -> bool {
         let mut edges = self.observed.xdp_edges.iter().filter(|edge| edge.sends_on);
         route.kind == RouteKind::Routed && edges.any(|edge| edge.ifindex == route.ifindex)
+    }
+
+    /// Clients that come in elsewhere are served by the stack, whatever the path is called.
+    fn but_not_from(&self) -> String {
+        let by_xdp = self.observed.xdp_edges.iter().filter(|edge| !edge.sends_on);
+        let others = by_xdp.map(|edge| &edge.name).chain(&self.observed.tc_edges);
+        let others: Vec<&str> = others.map(String::as_str).collect();
+        if others.is_empty() {
+            return String::new();
+        }
+        format!(
+            "; clients that come in by {} take the stack, as XDP does not send on from there",
+            others.join(", ")
+        )
     }
 
     /// An XDP program that hands a packet to a veth loses its checksum, or all of it.

@@ -131,6 +131,33 @@ fn a_backend_behind_a_driver_that_sends_on_is_reached_so() {
     }
 }
 
+/// `path: bypass` is had where it can be, and it is said where not.
+#[test]
+fn clients_of_an_edge_that_cannot_send_on_are_named() {
+    let desired = web(PathPolicy::Bypass);
+    let everything = Touched::between(&Desired::default(), &desired);
+    let edge = |name: &str, ifindex, sends_on| XdpEdge {
+        name: name.to_owned(),
+        ifindex,
+        sends_on,
+    };
+    let why = |xdp_edges, tc_edges| {
+        let observed = Observed {
+            xdp_edges,
+            tc_edges,
+            ..observed(&desired, RouteKind::Routed, false)
+        };
+        let resolved = desired.resolve(&observed, &everything).unwrap();
+        resolved.paths.values().next().unwrap().values().next().unwrap()[0]
+            .why
+            .clone()
+    };
+    let all = why(vec![edge("a", 2, true), edge("b", 7, true)], Vec::new());
+    assert!(!all.contains("take the stack"), "{all}");
+    let some = why(vec![edge("a", 2, false), edge("b", 7, true)], vec!["c".to_owned()]);
+    assert!(some.contains("clients that come in by a, c take the stack"), "{some}");
+}
+
 #[test]
 fn what_was_not_touched_takes_the_stack_with_a_note() {
     let desired = web(PathPolicy::Bypass);

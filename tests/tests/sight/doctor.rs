@@ -87,7 +87,7 @@ fn a_sound_host_is_usable_and_stays_as_it_was() {
         visit.finding("interface-client")["what"]
             .as_str()
             .unwrap()
-            .contains("(veth): up, hook tc")
+            .contains("(veth): up, hook tc; its driver runs XDP")
     );
     let changes = |check: &str| visit.finding(check)["agent"].as_str().unwrap_or("nothing").to_owned();
     assert!(

@@ -202,6 +202,22 @@ fn a_detach_at_another_socket_leaves_a_live_agent_alone() {
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
 
+/// What is named is what is removed, whoever answers at the socket.
+#[test]
+fn a_detach_of_other_pins_leaves_the_agent_that_answers_alone() {
+    let ground = Ground::new("bypass");
+    let other = ground.lab.dir().join("other-bpffs");
+    std::fs::create_dir(&other).unwrap();
+    let said = ground.expect(&format!("detach --bpffs {}", other.display()), 0).stdout;
+    assert!(said.contains("nothing was attached"), "{said}");
+    assert!(programs_at_the_edge(&ground) >= 2);
+    assert_eq!(ground.answers(), ["v1", "v1"]);
+    let own = ground.lab.dir().join("bpffs");
+    let said = ground.expect(&format!("detach --bpffs {}", own.display()), 0).stdout;
+    assert!(said.contains("the agent, which then stopped"), "{said}");
+    assert_eq!(programs_at_the_edge(&ground), 0);
+}
+
 #[test]
 fn a_rollback_after_an_upgrade_that_ran_out_of_time_changes_nothing() {
     let ground = Ground::new("auto");
