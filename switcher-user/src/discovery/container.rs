@@ -47,6 +47,8 @@ pub struct Container {
     pub ports: Vec<u16>,
     /// It runs, and is not paused.
     pub running: bool,
+    /// With which code it ended, where it has.
+    pub exit_code: Option<i32>,
     /// It shares the host's network.
     pub on_host_network: bool,
     /// What its health check says.
@@ -71,6 +73,7 @@ impl Container {
             .network_settings
             .and_then(|settings| settings.networks)
             .unwrap_or_default();
+        let status = summary.status.unwrap_or_default();
         let mode = summary.host_config.and_then(|config| config.network_mode);
         let ports = summary.ports.unwrap_or_default().into_iter();
         let mut ports: Vec<u16> = ports
@@ -88,7 +91,8 @@ impl Container {
             ports,
             running: summary.state == Some(ContainerSummaryStateEnum::RUNNING),
             on_host_network: mode.as_deref() == Some("host"),
-            health: health(&summary.status.unwrap_or_default()),
+            exit_code: exit_code(&status),
+            health: health(&status),
         })
     }
 
@@ -171,6 +175,12 @@ fn addresses(networks: &HashMap<String, EndpointSettings>) -> Vec<Address> {
     Vec::new()
 }
 
+/// Lists have it in words only: `Exited (1) 2 seconds ago`.
+fn exit_code(status: &str) -> Option<i32> {
+    let (code, _) = status.strip_prefix("Exited (")?.split_once(')')?;
+    code.parse().ok()
+}
+
 /// Lists have it in words only (`Up 2 minutes (healthy)`) before version 1.52 of the API.
 fn health(status: &str) -> Health {
     if status.ends_with("(healthy)") {
@@ -225,6 +235,13 @@ mod tests {
         let addresses: Vec<String> = container.addresses.iter().map(|a| a.address.to_string()).collect();
         assert_eq!(addresses, ["172.17.0.2", "fd00::2"]);
         assert_eq!(container.addresses[0].network, "a");
+    }
+
+    #[test]
+    fn an_exit_code_is_read_from_words() {
+        assert_eq!(exit_code("Exited (137) About an hour ago"), Some(137));
+        assert_eq!(exit_code("Up 3 seconds"), None);
+        assert_eq!(exit_code("Created"), None);
     }
 
     #[test]

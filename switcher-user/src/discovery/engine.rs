@@ -1,6 +1,7 @@
 //! The API of Docker, at a unix socket.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bollard::models::EventMessage;
 use bollard::query_parameters::{
@@ -48,6 +49,9 @@ pub struct Event {
     /// The signal of a `kill`.
     pub signal: Option<u32>,
 }
+
+/// The longest grace of a container that is waited for; usual are ten seconds.
+const STOP_MAX: Duration = Duration::from_secs(600);
 
 /// The API.
 #[derive(Clone, Debug)]
@@ -138,7 +142,9 @@ impl Engine {
         if let Some(seconds) = seconds.and_then(|seconds| i32::try_from(seconds).ok()) {
             options = options.t(seconds);
         }
-        let stopped = self.docker.stop_container(&container.id, Some(options.build())).await;
+        // A process that does not hear its signal takes all the grace that its container has.
+        let patient = self.docker.clone().with_timeout(STOP_MAX);
+        let stopped = patient.stop_container(&container.id, Some(options.build())).await;
         stopped.map_err(Self::refused(format!("to stop {}", container.name)))
     }
 

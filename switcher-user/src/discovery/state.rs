@@ -182,6 +182,7 @@ mod tests {
             }],
             ports: vec![80],
             running: true,
+            exit_code: None,
             on_host_network: false,
             health,
         }

@@ -8,6 +8,7 @@ mod labels;
 mod networks;
 mod podman;
 mod registry;
+mod renewed;
 mod restarts;
 mod thread;
 mod upgrade;

@@ -13,6 +13,10 @@ use crate::discovery::{Container, Engine, EngineError, LABEL_PROJECT};
 
 /// How often the agent is asked whether containers are ready.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// One that was started has to live so long.
+const LIVES_FOR: Duration = Duration::from_millis(500);
+/// So often it is asked in between whether one that is waited for has ended.
+const LOOKS_BETWEEN: u32 = 5;
 /// A log gets a line of waiting this often.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
@@ -135,10 +139,11 @@ impl<'a> Site<'a> {
         Ok(own)
     }
 
-    /// Makes a service's containers as many as `scale`: starts stopped ones, makes missing ones. Returns all there are.
-    pub async fn grow(&self, name: &ServiceName, scale: u32) -> Result<Vec<Container>, ApiError> {
-        self.grow_to(name, scale, &|_| true).await?;
-        self.containers_of(name).await
+    /// Makes a service's containers as many as `scale`: starts stopped ones, makes missing ones. Returns how many it started
+    /// or made, and all there are.
+    pub async fn grow(&self, name: &ServiceName, scale: u32) -> Result<(usize, Vec<Container>), ApiError> {
+        let started = self.grow_to(name, scale, &|_| true).await?;
+        Ok((started, self.containers_of(name).await?))
     }
 
     /// The same where only `counted` containers count, and stopped ones of them may be started.
@@ -147,7 +152,7 @@ impl<'a> Site<'a> {
         name: &ServiceName,
         scale: u32,
         counted: &(dyn Fn(&Container) -> bool + Sync),
-    ) -> Result<(), ApiError> {
+    ) -> Result<usize, ApiError> {
         let service = &self.loaded.project.services[name];
         let recipe = self.recipe(name, service);
         let all = self.containers_of(name).await?;
@@ -165,7 +170,8 @@ impl<'a> Site<'a> {
             ));
         }
         let wanted = usize::try_from(scale).unwrap_or(usize::MAX);
-        let mut running = had.iter().filter(|one| one.running).count();
+        let ran = had.iter().filter(|one| one.running).count();
+        let mut running = ran;
         for stopped in had.iter().filter(|one| !one.running) {
             if running >= wanted {
                 break;
@@ -193,7 +199,7 @@ impl<'a> Site<'a> {
                 .note(&format!("container {container}: made of {}", service.image));
             running += 1;
         }
-        Ok(())
+        Ok(running - ran)
     }
 
     /// The image and the network that its containers need.
@@ -215,7 +221,9 @@ impl<'a> Site<'a> {
     /// Waits until the agent says of each of these that it may serve.
     pub async fn wait_ready(&self, containers: &[Container]) -> Result<Vec<IpAddr>, ApiError> {
         let mut said: Option<Instant> = None;
+        let mut looks = 0_u32;
         loop {
+            looks = looks.wrapping_add(1);
             let document: ContainersDocument = self.client.get("/v1/containers").await?;
             let mut addresses = Vec::new();
             let mut waiting = None;
@@ -231,6 +239,9 @@ impl<'a> Site<'a> {
                 }
             }
             let Some(waiting) = waiting else { return Ok(addresses) };
+            if looks.is_multiple_of(LOOKS_BETWEEN) {
+                self.none_has_ended(containers).await?;
+            }
             if Instant::now() >= self.deadline {
                 let text =
                     format!("{waiting}; the time is up and no traffic was moved: docker logs shows what it says");
@@ -242,6 +253,51 @@ impl<'a> Site<'a> {
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
+    }
+
+    async fn none_has_ended(&self, containers: &[Container]) -> Result<(), ApiError> {
+        let now = self.engine.containers().await.map_err(refused)?;
+        let has_ended = |one: &&Container| !one.running && containers.iter().any(|waited| waited.id == one.id);
+        match now.iter().find(has_ended) {
+            Some(one) => {
+                let text = format!("{}; no traffic was moved", ended_text(one));
+                Err(ApiError::new(ErrorCode::Refused, text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Which of these may not serve, and why, as a part of a sentence.
+    pub(super) async fn not_ready(&self, containers: &[Container]) -> Result<Vec<(String, String)>, ApiError> {
+        let document: ContainersDocument = self.client.get("/v1/containers").await?;
+        let why = |container: &Container| match document.containers.iter().find(|one| one.id == container.id) {
+            Some(one) if one.ready => None,
+            Some(one) => Some((container.name.clone(), one.why.clone())),
+            None => Some((container.name.clone(), "the agent does not see it".to_owned())),
+        };
+        Ok(containers.iter().filter_map(why).collect())
+    }
+
+    /// A container that ends as soon as it was started is no success, whatever was seen of it in between.
+    pub(super) async fn all_live(
+        &self,
+        name: &ServiceName,
+        scale: u32,
+        counted: &(dyn Fn(&Container) -> bool + Sync),
+    ) -> Result<(), ApiError> {
+        tokio::time::sleep(LIVES_FOR).await;
+        let mut own = self.containers_of(name).await?;
+        own.retain(counted);
+        let (running, ended): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.running);
+        if running.len() >= usize::try_from(scale).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let text = match ended.last() {
+            Some(one) => ended_text(one),
+            None => format!("{} container(s) run and not {scale}", running.len()),
+        };
+        let text = format!("service {name}: {text}; no traffic was moved");
+        Err(ApiError::new(ErrorCode::Refused, text))
     }
 
     /// Containers of a service that run.
@@ -279,10 +335,13 @@ impl<'a> Site<'a> {
         scale: u32,
         counted: &(dyn Fn(&Container) -> bool + Sync),
     ) -> Result<Vec<Container>, ApiError> {
-        self.grow_to(name, scale, counted).await?;
+        let started = self.grow_to(name, scale, counted).await?;
         let mut running = self.running_of(name).await?;
         running.retain(counted);
         self.wait_ready(&running).await?;
+        if started > 0 {
+            self.all_live(name, scale, counted).await?;
+        }
         Ok(running)
     }
 
@@ -299,6 +358,16 @@ impl<'a> Site<'a> {
     /// What is left of the command's time.
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+fn ended_text(container: &Container) -> String {
+    let name = &container.name;
+    match container.exit_code {
+        Some(code) => {
+            format!("container {name} ended with {code} right after its start; docker logs {name} shows what it said")
+        }
+        None => format!("container {name} does not run; docker logs {name} shows what it said"),
     }
 }
 

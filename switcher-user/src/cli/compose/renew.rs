@@ -33,8 +33,25 @@ pub(super) type Followers = BTreeMap<ServiceName, Vec<Follower>>;
 pub(super) struct Unconfirmed {
     /// Containers that serve.
     pub serving: Vec<Container>,
-    /// Containers that served before.
-    pub before: Vec<Container>,
+    /// The others: those that served before, or, where it never got to its switch, those that were to serve.
+    pub others: Vec<Container>,
+}
+
+impl Unconfirmed {
+    /// False: it failed or was killed before its switch. Numbers rise: the new ones have the higher.
+    pub fn is_switched(&self) -> bool {
+        let last = |of: &[Container]| of.iter().filter_map(Container::number).max();
+        self.others.is_empty() || last(&self.serving) > last(&self.others)
+    }
+
+    /// Those from before the upgrade, and those that it made.
+    pub fn old_and_new(self) -> (Vec<Container>, Vec<Container>) {
+        if self.is_switched() {
+            (self.others, self.serving)
+        } else {
+            (self.serving, self.others)
+        }
+    }
 }
 
 fn refuse(text: String) -> ApiError {
@@ -97,16 +114,25 @@ impl Site<'_> {
             one.hash()
                 .is_some_and(|hash| pinned.hashes.iter().any(|own| own == hash))
         };
-        let (serving, before) = self.running_of(name).await?.into_iter().partition(serves);
-        Ok(Some(Unconfirmed { serving, before }))
+        let (serving, others) = self.running_of(name).await?.into_iter().partition(serves);
+        Ok(Some(Unconfirmed { serving, others }))
     }
 
     /// Makes containers of what the files ask for beside the ones that run; these serve until all are switched at once.
-    pub(super) async fn renew(&self, name: &ServiceName, followers: &[Follower]) -> Result<Vec<Container>, ApiError> {
+    /// `begun`: an earlier upgrade that never got to its switch, which goes on.
+    pub(super) async fn renew(
+        &self,
+        name: &ServiceName,
+        followers: &[Follower],
+        begun: Option<&Unconfirmed>,
+    ) -> Result<Vec<Container>, ApiError> {
         let service = &self.loaded.project.services[name];
         let wanted = self.recipe(name, service).hash();
         let is_new = |one: &Container| one.hash() == Some(wanted.as_str());
-        let old = self.running_of(name).await?;
+        let old = match begun {
+            Some(begun) => begun.serving.clone(),
+            None => self.running_of(name).await?,
+        };
         if old.iter().all(is_new) {
             return self.bring_new(name, service.scale, &|_| true).await;
         }
@@ -122,9 +148,15 @@ impl Site<'_> {
                 crate::discovery::LABEL_HASH
             )));
         }
+        if let Some(begun) = begun {
+            // Of other settings than the files have now, and nobody was ever sent there.
+            let stale: Vec<Container> = begun.others.iter().filter(|one| !is_new(one)).cloned().collect();
+            self.end(&stale).await?;
+        }
         self.pin(name, followers, &only(&old)).await?;
         let brought = self.bring_new(name, service.scale, &is_new).await;
-        if brought.is_err() {
+        // Where an earlier one left new ones, they are not to serve with the old ones.
+        if brought.is_err() && begun.is_none_or(|begun| begun.others.is_empty()) {
             self.unpin(name, followers, &old).await?;
         }
         brought

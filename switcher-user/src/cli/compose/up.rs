@@ -63,9 +63,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     for name in in_order(project) {
         let own = followers.get(&name).map_or(&[][..], Vec::as_slice);
         let serving = match site.unconfirmed(&name, own).await? {
-            Some(left) => unconfirmed(args, site, &name, &left)?,
-            None if args.upgrade => {
-                let containers = site.renew(&name, own).await?;
+            Some(left) if !args.upgrade || left.is_switched() => unconfirmed(args, site, &name, &left)?,
+            left if args.upgrade => {
+                let containers = site.renew(&name, own, left.as_ref()).await?;
                 let all = site.running_of(&name).await?.len();
                 if all > containers.len() {
                     renewed.push(name.clone());
@@ -74,7 +74,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
                     every(addresses(&containers))
                 }
             }
-            None => every(bring(site, &name).await?),
+            _ => every(bring(site, &name).await?),
         };
         running.insert(name, serving);
     }
@@ -97,7 +97,7 @@ fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
 /// A service as the files ask for it, all of its containers ready.
 async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<std::net::IpAddr>, ApiError> {
     let scale = site.loaded.project.services[name].scale;
-    let mut all = site.grow(name, scale).await?;
+    let (started, mut all) = site.grow(name, scale).await?;
     all.retain(|one| one.running);
     if all.len() > usize::try_from(scale).unwrap_or(usize::MAX) {
         // Which of them may go is not for a deploy to guess.
@@ -106,7 +106,11 @@ async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<std::net::IpAd
             all.len()
         ));
     }
-    site.wait_ready(&all).await
+    let addresses = site.wait_ready(&all).await?;
+    if started > 0 {
+        site.all_live(name, scale, &|_| true).await?;
+    }
+    Ok(addresses)
 }
 
 /// What serves goes on serving, until somebody says how the upgrade ends.
@@ -120,10 +124,15 @@ fn unconfirmed(args: &Args, site: &Site<'_>, name: &ServiceName, left: &Unconfir
         );
         return Err(ApiError::new(ErrorCode::Refused, text));
     }
-    if !left.before.is_empty() {
+    if !left.is_switched() {
+        site.printer.note(&format!(
+            "service {name}: an upgrade never got to its switch; {} new container(s) run and do not serve: run up -d --upgrade again, or --rollback",
+            left.others.len()
+        ));
+    } else if !left.others.is_empty() {
         site.printer.note(&format!(
             "service {name}: the upgrade is not confirmed yet; {} old container(s) run",
-            left.before.len()
+            left.others.len()
         ));
     }
     Ok(only(&left.serving))
@@ -144,43 +153,72 @@ async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
 }
 
 async fn confirm(site: &Site<'_>, followers: &Followers) -> End {
-    let mut settled = true;
-    let mut found = false;
+    let mut all = Vec::new();
     for (name, own) in followers {
         let Some(left) = site.unconfirmed(name, own).await? else {
             continue;
         };
-        found = true;
-        settled &= site.settle(name, own, &left.serving, &left.before).await?;
+        may_be_confirmed(site, name, &left).await?;
+        all.push((name, own, left));
     }
-    if !found {
+    if all.is_empty() {
         site.printer.note("nothing to do: no upgrade waits to be confirmed");
+    }
+    let mut settled = true;
+    for (name, own, left) in all {
+        settled &= site.settle(name, own, &left.serving, &left.others).await?;
     }
     Ok(if settled { 0 } else { FLOWS_LEFT })
 }
 
-/// Old containers serve again, by one change for all; then the new ones go.
+/// The old containers are the way back: they go only where what serves is sound.
+async fn may_be_confirmed(site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> Result<(), ApiError> {
+    let refuse = |text: String| {
+        let text = format!("service {name}: {text}; nothing was removed");
+        Err(ApiError::new(ErrorCode::Refused, text))
+    };
+    if !left.is_switched() {
+        return refuse(
+            "its upgrade never got to its switch; run up -d --upgrade again, or go back with --rollback".to_owned(),
+        );
+    }
+    if left.serving.is_empty() {
+        return refuse(
+            "no container of the new version runs; go back with: switcher compose up -d --rollback".to_owned(),
+        );
+    }
+    if let Some((container, why)) = site.not_ready(&left.serving).await?.into_iter().next() {
+        return refuse(format!(
+            "container {container}: {why}; wait for it, or go back with: switcher compose up -d --rollback"
+        ));
+    }
+    Ok(())
+}
+
+/// Old containers serve again, by one change for all; then the new ones go. Where an upgrade never got to its switch, the old
+/// ones serve as it is.
 async fn rollback(args: &Args, site: &Site<'_>, followers: &Followers) -> End {
     let project = &site.loaded.project;
     let mut running = Running::new();
-    let mut back: Vec<(&ServiceName, &[Follower], Unconfirmed)> = Vec::new();
+    let mut back = Vec::new();
     for name in project.services.keys() {
-        let own = followers.get(name).map_or(&[][..], Vec::as_slice);
-        match site.unconfirmed(name, own).await? {
-            Some(left) if left.before.is_empty() => {
-                let text = format!("service {name}: the containers from before the upgrade do not run any more");
-                return Err(ApiError::new(ErrorCode::Refused, text));
-            }
-            Some(left) => {
-                site.wait_ready(&left.before).await?;
-                running.insert(name.clone(), only(&left.before));
-                back.push((name, own, left));
-            }
-            None => {
-                let all = site.running_of(name).await?;
-                running.insert(name.clone(), every(addresses(&all)));
-            }
+        let own: &[Follower] = followers.get(name).map_or(&[][..], Vec::as_slice);
+        let Some(left) = site.unconfirmed(name, own).await? else {
+            let all = site.running_of(name).await?;
+            running.insert(name.clone(), every(addresses(&all)));
+            continue;
+        };
+        let is_switched = left.is_switched();
+        if is_switched && left.others.is_empty() {
+            let text = format!("service {name}: the containers from before the upgrade do not run any more");
+            return Err(ApiError::new(ErrorCode::Refused, text));
         }
+        let (old, new) = left.old_and_new();
+        if is_switched {
+            site.wait_ready(&old).await?;
+        }
+        running.insert(name.clone(), only(&old));
+        back.push((name, own, old, new));
     }
     if back.is_empty() {
         site.printer.note("nothing to do: no upgrade waits to be confirmed");
@@ -188,8 +226,8 @@ async fn rollback(args: &Args, site: &Site<'_>, followers: &Followers) -> End {
     }
     apply(args, site, &running).await?;
     let mut settled = true;
-    for (name, own, left) in back {
-        settled &= site.settle(name, own, &left.before, &left.serving).await?;
+    for (name, own, old, new) in back {
+        settled &= site.settle(name, own, &old, &new).await?;
     }
     Ok(if settled { 0 } else { FLOWS_LEFT })
 }
