@@ -1,6 +1,6 @@
 //! Sets that follow containers: what discovery sees goes through the same door as every other change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ContainerStatus, ContainersDocument, ErrorCode, Reply, SCHEMA};
 use crate::discovery::{Health, Readiness, Seen, Snapshot};
-use crate::plan::Candidate;
+use crate::model::{AliasName, SetName};
+use crate::plan::{Candidate, Desired};
 
 /// How long such a change may wait for the kernel.
 const LAND_TIME: Duration = Duration::from_secs(30);
@@ -47,22 +48,87 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
-        let ready: Vec<Candidate> = snapshot.containers.iter().filter_map(candidate).collect();
-        let mut taken: BTreeSet<u32> = self.desired.set_ids().collect();
+        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready;
+        let ready: Vec<Candidate> = snapshot.containers.iter().filter(is_ready).map(candidate).collect();
+        let taken: BTreeSet<u32> = self.desired.set_ids().collect();
         let mut next = (*self.desired).clone();
         // Looking through all flows is worth it only where something changes.
-        let mut notes = next.follow(&ready, &taken)?;
+        let mut notes = next.follow(&ready, &taken, None);
+        if !self.desired.differences(&next).is_empty() {
+            let in_flows = set_ids_in_flows(&self.kernel).await?;
+            notes = match self.follow_in(&ready, &in_flows, None).await {
+                Ok(notes) => notes,
+                // One of them cannot be done: the others are not to wait for it.
+                Err(_) => self.follow_each(&ready, &in_flows).await,
+            };
+        }
+        for (_, (set, address, owner)) in self.foreign(&self.desired) {
+            notes.push(format!(
+                "set {set}: {address} is container {owner}'s by now, which does not serve it: it gets no new connection there"
+            ));
+        }
+        self.container_notes = notes;
+        Ok(())
+    }
+
+    /// One change for all sets, or for this one.
+    async fn follow_in(
+        &mut self,
+        ready: &[Candidate],
+        in_flows: &BTreeSet<u32>,
+        only: Option<&(AliasName, SetName)>,
+    ) -> Result<Vec<String>, ApiError> {
+        let mut taken: BTreeSet<u32> = self.desired.set_ids().collect();
+        taken.extend(in_flows);
+        let mut next = (*self.desired).clone();
+        let notes = next.follow(ready, &taken, only);
         let differences = self.desired.differences(&next);
         if !differences.is_empty() {
-            taken.extend(set_ids_in_flows(&self.kernel).await?);
-            next = (*self.desired).clone();
-            notes = next.follow(&ready, &taken)?;
             let landed = self.land(next, Look::Anew, Instant::now() + LAND_TIME).await?;
             let what: Vec<&str> = differences.iter().map(|difference| difference.what.as_str()).collect();
             tracing::info!("containers: {} (epoch {})", what.join("; "), landed.epoch);
         }
-        self.container_notes = notes;
-        Ok(())
+        Ok(notes)
+    }
+
+    async fn follow_each(&mut self, ready: &[Candidate], in_flows: &BTreeSet<u32>) -> Vec<String> {
+        let mut notes = Vec::new();
+        for one in self.desired.sets_to_follow(ready) {
+            match self.follow_in(ready, in_flows, Some(&one)).await {
+                Ok(said) => notes.extend(said),
+                Err(error) => notes.push(format!(
+                    "set {}/{}: its containers could not be followed, and it stays as it is: {error}",
+                    one.0, one.1
+                )),
+            }
+        }
+        notes
+    }
+
+    /// Backends of sets that follow containers whose address has become another container's, by their numbers: Docker gives an
+    /// address to the next that asks.
+    pub(super) fn foreign(&self, desired: &Desired) -> BTreeMap<u32, (String, IpAddr, String)> {
+        let mut foreign = BTreeMap::new();
+        let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
+            return foreign;
+        };
+        let running = snapshot
+            .containers
+            .iter()
+            .filter(|seen| seen.container.running && !seen.container.on_host_network);
+        let running: Vec<Candidate> = running.map(candidate).collect();
+        for (alias, set, source) in desired.following() {
+            for (id, address) in desired.numbered_backends(&alias, &set) {
+                let mut there = running.iter().filter(|one| one.addresses.contains(&address)).peekable();
+                let owner = there.peek().map(|one| one.name.clone());
+                if let Some(owner) = owner
+                    && !there.any(|one| one.serves(&alias, &set, &source))
+                {
+                    foreign.insert(id, (format!("{alias}/{set}"), address, owner));
+                }
+            }
+        }
+        foreign
     }
 
     fn snapshot(&self) -> Option<Arc<Snapshot>> {
@@ -130,13 +196,10 @@ fn status(seen: &Seen) -> ContainerStatus {
     }
 }
 
-fn candidate(seen: &Seen) -> Option<Candidate> {
-    if seen.readiness != Readiness::Ready {
-        return None;
-    }
+fn candidate(seen: &Seen) -> Candidate {
     let container = &seen.container;
     let labelled = container.alias_and_set();
-    Some(Candidate {
+    Candidate {
         name: container.name.clone(),
         labelled: labelled.and_then(|(alias, set)| Some((alias.parse().ok()?, set.parse().ok()?))),
         service: container
@@ -145,5 +208,5 @@ fn candidate(seen: &Seen) -> Option<Candidate> {
         hash: container.hash().map(str::to_owned),
         addresses: container.addresses.iter().map(|address| address.address).collect(),
         port: container.labelled_port(),
-    })
+    }
 }

@@ -124,6 +124,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             Err(refusal) => return Err(refusal.into()),
         };
         resolved.leave_out(next, &self.health.unusable(&self.desired, next));
+        resolved.take_away(&self.foreign(next).into_keys().collect());
         Ok(resolved)
     }
 

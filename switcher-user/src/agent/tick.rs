@@ -24,6 +24,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.look_at_queues().await?;
         let mut resolved = self.desired.resolve(&self.with_hooks(&observed), &Touched::default())?;
         resolved.leave_out(&self.desired, &self.health.unusable(&self.desired, &self.desired));
+        resolved.take_away(&self.foreign(&self.desired).into_keys().collect());
         resolved.image.epoch = self.epoch;
         if resolved != *self.resolved {
             self.attach_backends(&mut resolved, None).await?;

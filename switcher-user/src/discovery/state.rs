@@ -64,6 +64,14 @@ impl State {
             .retain(|id, since| runs(id) && now.duration_since(*since) < LEAVING_FOR);
     }
 
+    /// Events were missed: a container may have ended and begun again under the same id meanwhile, so what was learned of its
+    /// last life is forgotten.
+    pub(super) fn missed_events(&mut self) {
+        self.accepted.clear();
+        self.leaving.clear();
+        self.pids.clear();
+    }
+
     /// Takes an event; true where something may serve that could not, or the other way round.
     pub(super) fn event(&mut self, event: &Event, now: Instant) -> bool {
         let Some(container) = self.containers.get_mut(&event.id) else {

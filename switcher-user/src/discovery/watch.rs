@@ -79,6 +79,7 @@ impl Watcher {
     async fn follow(&mut self, engine: &Engine) -> Result<(), EngineError> {
         // Events first: what happens while the list is made is not missed.
         let mut events = std::pin::pin!(engine.events());
+        self.state.missed_events();
         self.list(engine).await?;
         let mut relist = interval(LIST_EVERY);
         let mut probe = interval(PROBE_EVERY);

@@ -25,7 +25,9 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn serves(&self, alias: &AliasName, set: &SetName, source: &ContainerSource) -> bool {
+    /// Whether it belongs to this set.
+    #[must_use]
+    pub fn serves(&self, alias: &AliasName, set: &SetName, source: &ContainerSource) -> bool {
         match source {
             ContainerSource::Labels => self.labelled.as_ref().is_some_and(|(a, s)| a == alias && s == set),
             ContainerSource::Service {
@@ -56,14 +58,20 @@ impl Candidate {
 
 impl Desired {
     /// Lets every set that follows containers have exactly the `ready` ones. One that would have none keeps what it has:
-    /// nothing is better. Returns what is not as somebody may expect, as sentences.
-    ///
-    /// # Errors
-    /// When numbers are used up.
-    pub fn follow(&mut self, ready: &[Candidate], taken: &FlowSetIds) -> Result<Vec<String>, Refusal> {
+    /// nothing is better. Returns what is not as somebody may expect, as sentences; what goes wrong with one set stays with it.
+    /// `only`: this set and no other.
+    pub fn follow(
+        &mut self,
+        ready: &[Candidate],
+        taken: &FlowSetIds,
+        only: Option<&(AliasName, SetName)>,
+    ) -> Vec<String> {
         let mut notes = Vec::new();
-        self.make_labelled_sets(ready, taken, &mut notes)?;
+        self.make_labelled_sets(ready, taken, only, &mut notes);
         for (alias, set, source) in self.following() {
+            if only.is_some_and(|(a, s)| (a, s) != (&alias, &set)) {
+                continue;
+            }
             let serving = ready.iter().filter(|candidate| candidate.serves(&alias, &set, &source));
             let mut places: Vec<BackendAddress> = serving.flat_map(|candidate| candidate.places(&source)).collect();
             places.sort_unstable();
@@ -83,14 +91,44 @@ impl Desired {
             }
             let had: BTreeSet<BackendAddress> = self.backends_of(&alias, &set).into_iter().collect();
             if had.iter().ne(places.iter()) {
-                self.set_put(&alias, &set, &places, taken)?;
-                self.set_containers(&alias, &set, Some(source))?;
+                let put = self.put_following(&alias, &set, &places, source, taken);
+                notes.extend(put.err().map(|refusal| refusal.to_string()));
             }
         }
-        Ok(notes)
+        notes
     }
 
-    fn following(&self) -> Vec<(AliasName, SetName, ContainerSource)> {
+    fn put_following(
+        &mut self,
+        alias: &AliasName,
+        set: &SetName,
+        places: &[BackendAddress],
+        source: ContainerSource,
+        taken: &FlowSetIds,
+    ) -> Result<(), Refusal> {
+        self.set_put(alias, set, places, taken)?;
+        self.set_containers(alias, set, Some(source))
+    }
+
+    /// The sets that follow containers, and those that labels name.
+    #[must_use]
+    pub fn sets_to_follow(&self, ready: &[Candidate]) -> BTreeSet<(AliasName, SetName)> {
+        let named = ready.iter().filter_map(|candidate| candidate.labelled.clone());
+        let following = self.following().into_iter().map(|(alias, set, _)| (alias, set));
+        following.chain(named).collect()
+    }
+
+    /// Number and address of each backend of a set.
+    #[must_use]
+    pub fn numbered_backends(&self, alias: &AliasName, set: &SetName) -> Vec<(u32, IpAddr)> {
+        let set = self.aliases.get(alias).and_then(|alias| alias.sets.get(set));
+        let backends = set.into_iter().flat_map(|set| &set.backends);
+        backends.map(|backend| (backend.id, backend.address.address)).collect()
+    }
+
+    /// The sets that follow containers, and which.
+    #[must_use]
+    pub fn following(&self) -> Vec<(AliasName, SetName, ContainerSource)> {
         let sets = self
             .aliases
             .iter()
@@ -110,11 +148,14 @@ impl Desired {
         &mut self,
         ready: &[Candidate],
         taken: &FlowSetIds,
+        only: Option<&(AliasName, SetName)>,
         notes: &mut Vec<String>,
-    ) -> Result<(), Refusal> {
+    ) {
         let mut wanted: BTreeMap<(AliasName, SetName), &Candidate> = BTreeMap::new();
         for candidate in ready {
-            if let Some(labelled) = &candidate.labelled {
+            if let Some(labelled) = &candidate.labelled
+                && only.is_none_or(|only| only == labelled)
+            {
                 wanted.entry(labelled.clone()).or_insert(candidate);
             }
         }
@@ -134,12 +175,11 @@ impl Desired {
                 )),
                 None => {
                     let places: Vec<BackendAddress> = candidate.places(&ContainerSource::Labels).collect();
-                    self.set_put(&alias, &set, &places, taken)?;
-                    self.set_containers(&alias, &set, Some(ContainerSource::Labels))?;
+                    let put = self.put_following(&alias, &set, &places, ContainerSource::Labels, taken);
+                    notes.extend(put.err().map(|refusal| refusal.to_string()));
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -178,14 +218,13 @@ mod tests {
         let (a, b) = (candidate("a", "172.17.0.2", "v1"), candidate("b", "172.17.0.3", "v1"));
         assert!(
             desired
-                .follow(&[a.clone(), b.clone()], &BTreeSet::new())
-                .unwrap()
+                .follow(&[a.clone(), b.clone()], &BTreeSet::new(), None)
                 .is_empty()
         );
         assert_eq!(places(&desired, "v1"), ["172.17.0.2", "172.17.0.3"]);
-        desired.follow(&[b], &BTreeSet::new()).unwrap();
+        desired.follow(&[b], &BTreeSet::new(), None);
         assert_eq!(places(&desired, "v1"), ["172.17.0.3"]);
-        desired.follow(&[a], &BTreeSet::new()).unwrap();
+        desired.follow(&[a], &BTreeSet::new(), None);
         assert_eq!(places(&desired, "v1"), ["172.17.0.2"]);
     }
 
@@ -193,9 +232,9 @@ mod tests {
     fn a_set_is_never_emptied() {
         let mut desired = desired();
         let only = candidate("a", "172.17.0.2", "v1");
-        desired.follow(&[only], &BTreeSet::new()).unwrap();
+        desired.follow(&[only], &BTreeSet::new(), None);
         let before = desired.clone();
-        let notes = desired.follow(&[], &BTreeSet::new()).unwrap();
+        let notes = desired.follow(&[], &BTreeSet::new(), None);
         assert_eq!(desired, before);
         assert!(notes[0].contains("keeps the backends it had last"), "{notes:?}");
     }
@@ -207,9 +246,7 @@ mod tests {
         desired
             .set_put(&web, &v1, &["10.1.0.2".parse().unwrap()], &BTreeSet::new())
             .unwrap();
-        let notes = desired
-            .follow(&[candidate("a", "172.17.0.2", "v1")], &BTreeSet::new())
-            .unwrap();
+        let notes = desired.follow(&[candidate("a", "172.17.0.2", "v1")], &BTreeSet::new(), None);
         assert_eq!(places(&desired, "v1"), ["10.1.0.2"]);
         assert!(notes[0].contains("by hand"), "{notes:?}");
     }
@@ -235,7 +272,7 @@ mod tests {
         let mut other = new.clone();
         other.service = Some(("other".to_owned(), "v1".to_owned()));
         other.addresses = vec!["172.17.0.8".parse().unwrap()];
-        desired.follow(&[old, new, other], &BTreeSet::new()).unwrap();
+        desired.follow(&[old, new, other], &BTreeSet::new(), None);
         assert_eq!(places(&desired, "v1"), ["172.17.0.9:8080"]);
     }
 }

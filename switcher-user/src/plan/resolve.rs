@@ -131,6 +131,14 @@ impl Resolved {
         }
     }
 
+    /// Takes backends out that are somebody else's by now, by their numbers, whatever is left: better no answer than one of the
+    /// wrong application.
+    pub fn take_away(&mut self, foreign: &BTreeSet<u32>) {
+        for plan in self.image.aliases.iter_mut().flat_map(|alias| &mut alias.sets) {
+            plan.backends.retain(|backend| !foreign.contains(&backend.id));
+        }
+    }
+
     /// The stack carries nothing to a backend on a host that does not forward: requests would time out in silence.
     fn note_forwarding(&mut self, observed: &Observed) {
         let backends = || {
