@@ -39,6 +39,11 @@ impl Client {
         Self { socket: host.socket() }
     }
 
+    /// Where the agent listens.
+    pub(super) fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
     /// Asks something that changes nothing.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let asked = self.ask(Method::GET, path, &(), READ_TIMEOUT, document);

@@ -137,3 +137,64 @@ services:
     let report = all_answered(&mut load);
     assert_eq!(report.answers.keys().collect::<Vec<_>>(), ["v1"]);
 }
+
+#[test]
+fn a_second_command_on_a_project_is_refused_with_the_firsts_pid() {
+    let site = Site::new();
+    site.compose(&site.file(&app("v1", "")), "up -d")
+        .expect_code(&[0])
+        .unwrap();
+    let first = {
+        let socket = format!("unix://{}/switcher.sock", site.lab.dir().display());
+        let deaf = site.lab.dir().join("deaf.yaml");
+        std::fs::write(&deaf, app("v2", DEAF)).unwrap();
+        let mut command = Command::new(binaries::switcher().unwrap());
+        command.args(["--host", &socket, "compose", "--docker", &site.dockerd.socket(), "-f"]);
+        command.arg(deaf).args(["up", "-d", "--upgrade", "--timeout", "8s"]);
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        command.spawn()
+    };
+    let mut first = first.unwrap();
+    site.wait("the first is at work", LIMIT, || names(&site).len() == 2);
+    let refused = site.compose(&site.file(&app("v2", "")), "up -d --rollback");
+    let said = refused.expect_code(&[6]).unwrap().stderr;
+    assert!(said.contains(&format!("pid {}", first.id())), "{said}");
+    assert_ne!(first.wait().unwrap().code(), Some(0), "it never got ready");
+    assert_eq!(
+        (site.ask_outside(), names(&site)),
+        ("v1".to_owned(), vec!["shop-app-1".to_owned()])
+    );
+    site.compose(&site.file(&app("v1", "")), "up -d")
+        .expect_code(&[0])
+        .unwrap();
+}
+
+#[test]
+fn a_stopped_container_of_other_settings_is_not_started_in_silence() {
+    let site = Site::new();
+    site.compose(&site.file(&app("v1", "")), "up -d")
+        .expect_code(&[0])
+        .unwrap();
+    site.dockerd.docker("stop -t 1 shop-app-1");
+    let up = site
+        .compose(&site.file(&app("v2", "")), "up -d")
+        .expect_code(&[0])
+        .unwrap();
+    assert!(
+        up.stderr.contains("shop-app-1: was made of other settings"),
+        "{}",
+        up.stderr
+    );
+    assert_eq!(site.dockerd.docker("ps --format {{.Names}}"), "shop-app-2");
+    site.wait("the new one serves", LIMIT, || site.ask_outside() == "v2");
+    // Of the same settings it is started again.
+    site.dockerd.docker("stop -t 1 shop-app-2");
+    let up = site
+        .compose(&site.file(&app("v2", "")), "up -d")
+        .expect_code(&[0])
+        .unwrap();
+    assert!(up.stderr.contains("container shop-app-2: started"), "{}", up.stderr);
+    assert_eq!(site.ask_outside(), "v2");
+}

@@ -176,6 +176,13 @@ impl<'a> Site<'a> {
             if running >= wanted {
                 break;
             }
+            if stopped.hash().is_some_and(|was| was != hash) {
+                self.printer.note(&format!(
+                    "container {}: was made of other settings than the files have now; it is left stopped",
+                    stopped.name
+                ));
+                continue;
+            }
             self.engine
                 .start_again(&stopped.id, &stopped.name)
                 .await

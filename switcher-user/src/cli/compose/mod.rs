@@ -3,6 +3,7 @@
 mod bring;
 mod config;
 mod files;
+mod lock;
 mod recipe;
 mod renew;
 mod stack;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use self::bring::Site;
 use self::files::FileArgs;
+use self::lock::ProjectLock;
 use super::End;
 use super::agent::socket_path;
 use super::client::Client;
@@ -50,10 +52,12 @@ pub(super) async fn run(args: &Args, client: &Client, printer: &Printer) -> End 
     match &args.verb {
         Verb::Config => config::run(&loaded, printer),
         Verb::Up(up) => {
+            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
             let site = Site::open(&args.docker, client, &loaded, printer, up.wait.timeout, up.pull()).await?;
             up::run(up, &site).await
         }
         Verb::Upgrade(upgrade) => {
+            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
             let timeout = upgrade.times.timeout;
             let site = Site::open(&args.docker, client, &loaded, printer, timeout, upgrade.pull()).await?;
             upgrade::run(upgrade, &site).await

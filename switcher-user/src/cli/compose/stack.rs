@@ -1,6 +1,6 @@
 //! From aliases of a project to what the agent is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use crate::api::{ApiError, ApplyRequest, ErrorCode, PlacePort, Places};
@@ -33,11 +33,17 @@ pub(super) struct KernelAlias<'p> {
     inside: Vec<Port>,
 }
 
-/// The aliases of a project, balancers with several targets divided.
+/// The aliases of a project, balancers with several targets divided. The first target in the files has the alias's name, so that
+/// another port beside it renames nothing.
 pub(super) fn kernel_aliases(project: &Project) -> Result<Vec<KernelAlias<'_>>, ApiError> {
-    let mut all = Vec::new();
+    let mut all: Vec<KernelAlias<'_>> = Vec::new();
     for (name, alias) in &project.aliases {
-        let targets: BTreeSet<NonZeroU16> = alias.ports.iter().map(|port| port.target.number).collect();
+        let mut targets: Vec<NonZeroU16> = Vec::new();
+        for target in alias.ports.iter().map(|port| port.target.number) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
         if targets.is_empty() {
             all.push(KernelAlias {
                 name: name.clone(),
@@ -54,13 +60,19 @@ pub(super) fn kernel_aliases(project: &Project) -> Result<Vec<KernelAlias<'_>>, 
                 .filter(|port| port.target.number == *target)
                 .copied()
                 .collect();
-            let name = if targets.len() == 1 {
+            let name = if targets.first() == Some(target) {
                 name.clone()
             } else {
                 let text = format!("{name}-{target}");
                 text.parse()
                     .map_err(|error| ApiError::new(ErrorCode::Invalid, format!("alias {text}: {error}")))?
             };
+            if project.aliases.contains_key(&name) && targets.first() != Some(target) {
+                let text = format!(
+                    "alias '{name}' is in the files, and is also what port {target} of another alias would be called; rename one of them"
+                );
+                return Err(ApiError::new(ErrorCode::Invalid, text));
+            }
             let inside = ports.iter().map(Published::port).collect();
             all.push(KernelAlias {
                 name,

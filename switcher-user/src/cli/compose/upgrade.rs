@@ -102,7 +102,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     let names: Vec<AliasName> = aliases.iter().map(|alias| alias.name.clone()).collect();
     let code = args.switch(site, &names, scale).await?;
     if code == 0 {
-        args.after(site, &names, &old).await?;
+        args.after(site, &names, &old)
+            .await
+            .map_err(|error| args.half_done(&error))?;
     } else if args.cleanup {
         let text = format!(
             "{}'s containers stay: not all of their connections have moved",
@@ -215,6 +217,15 @@ impl Args {
         };
         let detach = !(self.wait || self.cleanup);
         carry_out(&request, detach, site.left(), site.client, site.printer).await
+    }
+
+    /// The switch is made: what fails then leaves old containers, and nobody knows which.
+    fn half_done(&self, error: &ApiError) -> ApiError {
+        let (from, to) = (&self.from, &self.to);
+        let text = format!(
+            "connections have moved to {to}, and the containers of {from} could not all be removed: {error}; see docker ps, and remove them with docker rm"
+        );
+        ApiError::new(ErrorCode::Unknown, text)
     }
 
     /// The old containers go, or it is said that they do not; and the files are named, where they would move all back.
