@@ -341,11 +341,20 @@ fn fewer_queues_than_the_other_end_has_are_an_error_that_says_what_to_do() {
 #[test]
 fn somebody_elses_xdp_program_is_an_error_that_says_what_to_do() {
     let ground = Ground::with_hook("xdp");
-    let refused = start_and_fail(&ground, "client");
+    // A program by nobody's link, as `ip` attaches it.
+    let script = format!(
+        "ip link add taken type veth peer name far && ip link set far up && ip link set taken up && \
+         ip link set dev taken xdpdrv pinned $(find {}/bpffs -name 'switcher_xdp-*' | head -n 1)",
+        ground.lab.dir().display()
+    );
+    let host = ground.lab.host();
+    host.run(&["sh", "-c", &script]).unwrap().expect_code(&[0]).unwrap();
+    let refused = start_and_fail(&ground, "taken");
     assert!(
         refused.contains("another XDP program") && refused.contains("--hook tc"),
         "{refused}"
     );
+    assert!(link(&ground, "taken").contains("xdp"), "it is there still");
     assert!(has_xdp(&ground));
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
