@@ -174,6 +174,18 @@ fn what_is_late_and_what_is_not() {
         ("nothing to compare with", of(&[(15, 500)]), of(&[(9, 20)]), false),
         ("a slow end is not the middle", of(&[(9, 700), (16, 300)]), quick, false),
         ("both are late", of(&[(15, 150)]), of(&[(15, 900)]), false),
+        (
+            "half of a hundred: a few stalls",
+            of(&[(9, 49), (15, 51)]),
+            of(&[(9, 900), (15, 100)]),
+            false,
+        ),
+        (
+            "half of a thousand is no chance",
+            of(&[(9, 490), (15, 510)]),
+            of(&[(9, 900), (15, 100)]),
+            true,
+        ),
         ("quicker", of(&[(9, 150)]), of(&[(15, 900)]), false),
         (
             "old ones take 10 ms, new ones 30",
