@@ -238,3 +238,39 @@ fn what_a_loopback_backend_needs_is_asked_for() {
     );
     assert_eq!(ground.epoch(), epoch, "nothing has changed");
 }
+
+/// One process behind two aliases: its sockets differ by the address and port that clients connected to.
+#[test]
+fn two_aliases_at_one_loopback_process_do_not_mix() {
+    let (ground, _versions) = on_loopback();
+    let api = r#"  api:
+    listen: ["198.51.100.10:81/tcp", "[2001:db8::10]:81/tcp"]
+    split: {v1: 100}
+    sets:
+      v1: {backends: ["127.0.0.1:8081", "[::1]:8081"]}
+      v2: {backends: ["127.0.0.1:8082", "[::1]:8082"]}
+"#;
+    ground.apply(&format!("{STACK}{api}")).expect_code(&[0]).unwrap();
+    let ask = |port: u16| {
+        let line = format!("curl -sS --max-time 3 http://198.51.100.10:{port}/");
+        let words: Vec<&str> = line.split(' ').collect();
+        ground
+            .lab
+            .client()
+            .run(&words)
+            .unwrap()
+            .expect_code(&[0])
+            .unwrap()
+            .stdout
+            .trim()
+            .to_owned()
+    };
+    let mut kept = [LISTENER_V4, "198.51.100.10:81"].map(|listener| Kept::open(ground.lab.client(), listener));
+    assert_eq!((ask(80), ask(81)), ("host-v1".to_owned(), "host-v1".to_owned()));
+    ground.expect("upgrade api --to v2 --drain-timeout 0s", 4);
+    assert_eq!((ask(80), ask(81)), ("host-v1".to_owned(), "host-v2".to_owned()));
+    assert!(kept.iter_mut().all(|connection| connection.ask() == "host-v1"));
+    ground.expect("upgrade api --to v2 --drain-timeout 0s --drain-action reset", 0);
+    assert_eq!(kept[0].ask(), "host-v1", "the other alias's stays");
+    assert!(kept[1].try_ask().is_err());
+}
