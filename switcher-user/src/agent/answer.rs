@@ -50,7 +50,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 self.forecast(request, asked, reply).await;
                 return ControlFlow::Continue(());
             }
-            Command::Containers => self.containers(),
+            Command::Containers(query) => self.containers(query.as_ref()),
             Command::Apply(request) => self.apply(*request, asked).await,
             Command::AliasPut(alias, put) => self.alias_put(&alias, &put, asked).await,
             Command::AliasRm(alias) => self.alias_rm(&alias, asked).await,

@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use super::door::Look;
 use super::flows::set_ids_in_flows;
+use super::interest::Discovery;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
-use crate::api::{ApiError, ContainerStatus, ContainersDocument, ErrorCode, Reply, SCHEMA};
+use crate::api::{ApiError, ContainerStatus, ContainersDocument, ContainersQuery, ErrorCode, Reply, SCHEMA};
 use crate::discovery::{Health, Readiness, Seen, Snapshot};
 use crate::model::{AliasName, SetName};
 use crate::plan::{Candidate, Desired};
@@ -19,13 +18,13 @@ use crate::plan::{Candidate, Desired};
 /// How long such a change may wait for the kernel.
 const LAND_TIME: Duration = Duration::from_secs(30);
 
-/// What discovery sees; `None`: it is off.
-pub(super) type Snapshots = Option<watch::Receiver<Arc<Snapshot>>>;
+/// `None`: discovery is off.
+pub(super) type Containers = Option<Discovery>;
 
 /// Waits for news; for ever where there are none to come.
-pub(super) async fn changed(snapshots: &mut Snapshots) {
-    if let Some(receiver) = snapshots
-        && receiver.changed().await.is_ok()
+pub(super) async fn changed(containers: &mut Containers) {
+    if let Some(discovery) = containers
+        && discovery.seen.changed().await.is_ok()
     {
         return;
     }
@@ -35,6 +34,9 @@ pub(super) async fn changed(snapshots: &mut Snapshots) {
 impl<K: Kernel, H: Host> Owner<K, H> {
     /// Lets the sets follow. What fails is tried again with the next tick.
     pub(super) async fn follow_containers(&mut self) {
+        if let Some(discovery) = &self.containers {
+            discovery.tell(&self.desired, Instant::now());
+        }
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return;
         };
@@ -132,7 +134,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.containers.as_ref().map(|receiver| Arc::clone(&receiver.borrow()))
+        let discovery = self.containers.as_ref()?;
+        Some(Arc::clone(&discovery.seen.borrow()))
     }
 
     /// A process at each of these addresses that is a container's.
@@ -165,34 +168,54 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         absent.into_iter().chain(self.container_notes.iter().cloned()).collect()
     }
 
-    pub(super) fn containers(&self) -> Result<Reply, ApiError> {
-        let Some(snapshot) = self.snapshot() else {
+    pub(super) fn containers(&mut self, query: Option<&ContainersQuery>) -> Result<Reply, ApiError> {
+        let Some(discovery) = &mut self.containers else {
             let text = "this agent does not follow containers; start it with --docker";
             return Err(ApiError::new(ErrorCode::Refused, text));
         };
+        if let Some(query) = query {
+            discovery.ask(query, Instant::now());
+            discovery.tell(&self.desired, Instant::now());
+        }
+        let snapshot = Arc::clone(&discovery.seen.borrow());
+        let asked = |seen: &&Seen| query.is_none_or(|query| is_of(seen, query));
+        let containers = snapshot.containers.iter().filter(asked);
         Ok(Reply::Containers(Box::new(ContainersDocument {
             schema: SCHEMA,
             socket: snapshot.socket.display().to_string(),
             absent: snapshot.absent.clone(),
             dns: self.dns.map(|place| place.ip()),
             host: snapshot.host.clone(),
-            containers: snapshot.containers.iter().map(status).collect(),
+            containers: containers.map(|seen| status(seen, query)).collect(),
         })))
     }
 }
 
-fn status(seen: &Seen) -> ContainerStatus {
+fn is_of(seen: &Seen, query: &ContainersQuery) -> bool {
+    let key = query.key();
+    seen.container.project_and_service() == Some((&*key.0, &*key.1))
+}
+
+fn status(seen: &Seen, query: Option<&ContainersQuery>) -> ContainerStatus {
     let container = &seen.container;
+    let groups = query.map_or(&[][..], |query| &query.groups[..]);
+    let lacks = match groups {
+        [] => seen.lacks(&BTreeSet::new()),
+        groups => groups.iter().find_map(|ports| seen.lacks(ports)),
+    };
+    // Where several ports are asked for, an address counts that has them all.
+    let all = container.addresses.iter().map(|address| address.address);
+    let addresses: Vec<IpAddr> = all
+        .filter(|address| groups.iter().all(|ports| seen.addresses_at(ports).contains(address)))
+        .collect();
     ContainerStatus {
         id: container.id.clone(),
         name: container.name.clone(),
-        addresses: container.addresses.iter().map(|address| address.address).collect(),
-        ready: seen.readiness == Readiness::Ready,
+        partly: addresses.len() < container.addresses.len(),
+        addresses,
+        ready: lacks.is_none(),
         sick: container.health == Health::Unhealthy,
-        why: match seen.readiness {
-            Readiness::Ready => String::new(),
-            Readiness::Not(why) => why.to_owned(),
-        },
+        why: lacks.unwrap_or_default(),
     }
 }
 
@@ -208,5 +231,7 @@ fn candidate(seen: &Seen) -> Candidate {
         hash: container.hash().map(str::to_owned),
         addresses: container.addresses.iter().map(|address| address.address).collect(),
         port: container.labelled_port(),
+        asked: seen.asked.clone(),
+        open: seen.open.clone(),
     }
 }

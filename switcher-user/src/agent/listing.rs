@@ -13,7 +13,7 @@ use super::port::{Host, Kernel};
 use super::status::busy;
 use crate::api::{ApiError, ErrorCode, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest, Reply, SCHEMA};
 use crate::kernel::{FlowState, FlowView, KernelError};
-use crate::model::SetName;
+use crate::model::{BackendAddress, SetName};
 use crate::plan::Refusal;
 use switcher_ebpf::parse::PROTOCOL_UDP;
 
@@ -21,6 +21,8 @@ use switcher_ebpf::parse::PROTOCOL_UDP;
 struct Wanted {
     alias_id: u32,
     set_id: Option<u32>,
+    /// Empty: any.
+    backends: Vec<BackendAddress>,
     limit: usize,
 }
 
@@ -28,6 +30,7 @@ struct Wanted {
 #[derive(Debug)]
 struct Found {
     total: u64,
+    live: u64,
     oldest: Vec<FlowView>,
 }
 
@@ -57,6 +60,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let wanted = Wanted {
             alias_id: alias.id,
             set_id: set.transpose()?.map(|set| set.id),
+            backends: request.backends.clone(),
             limit: request.limit.min(FLOWS_LISTED_MAX) as usize,
         };
         Ok((
@@ -100,23 +104,36 @@ impl Ord for ByAge {
     }
 }
 
+impl Wanted {
+    fn has(&self, flow: &FlowView) -> bool {
+        let at = |backend: &BackendAddress| {
+            let port = backend.port.is_none_or(|port| port.get() == flow.backend.port());
+            port && backend.address == flow.backend.ip()
+        };
+        !flow.expired
+            && flow.alias_id == self.alias_id
+            && self.set_id.is_none_or(|set_id| set_id == flow.set_id)
+            && (self.backends.is_empty() || self.backends.iter().any(at))
+    }
+}
+
 /// Keeps no more flows than are wanted, however many there are.
 fn find(kernel: &impl Kernel, wanted: &Wanted) -> Result<Found, KernelError> {
-    let mut total = 0;
+    let (mut total, mut live) = (0, 0);
     let mut oldest = BinaryHeap::new();
     kernel.for_each_flow(&mut |flow| {
-        let of_set = wanted.set_id.is_none_or(|set_id| set_id == flow.set_id);
-        if flow.expired || flow.alias_id != wanted.alias_id || !of_set {
+        if !wanted.has(&flow) {
             return;
         }
         total += 1;
+        live += u64::from(flow.state != FlowState::Closing);
         oldest.push(ByAge(flow));
         if oldest.len() > wanted.limit {
             oldest.pop();
         }
     })?;
     let oldest = oldest.into_sorted_vec().into_iter().map(|one| one.0).collect();
-    Ok(Found { total, oldest })
+    Ok(Found { total, live, oldest })
 }
 
 fn document(request: FlowsRequest, names: &BTreeMap<u32, SetName>, found: &Found) -> FlowsDocument {
@@ -124,7 +141,9 @@ fn document(request: FlowsRequest, names: &BTreeMap<u32, SetName>, found: &Found
         schema: SCHEMA,
         alias: request.alias,
         set: request.set,
+        backends: request.backends,
         total: found.total,
+        live: found.live,
         flows: found
             .oldest
             .iter()

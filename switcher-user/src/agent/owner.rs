@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::addresses::Addresses;
-use super::containers::{Snapshots, changed};
+use super::containers::{Containers, changed};
 use super::disk::Disk;
 use super::drain::Sight;
 use super::healths::Healths;
@@ -76,7 +76,7 @@ pub(super) struct Owner<K, H> {
     pub(super) changes: BTreeMap<AliasName, ChangeStatus>,
     pub(super) wall: Arc<WallClock>,
     /// What discovery sees of the containers.
-    pub(super) containers: Snapshots,
+    pub(super) containers: Containers,
     /// What is to be said of them, as sentences.
     pub(super) container_notes: Vec<String>,
     /// Where addresses of aliases come from that have none of their own.

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::AgentError;
-use super::containers::Snapshots;
+use super::containers::Containers;
+use super::interest::{Discovery, interest};
 use super::owner::{Left, Owner};
 use super::pins::PinsLock;
 use super::port::PinnedDatapath;
@@ -21,7 +23,7 @@ use crate::kernel::{CgroupChoice, Datapath, DatapathConfig, HookMode, LocalClien
 use crate::metrics::MetricsServer;
 use crate::model::HookPolicy;
 use crate::net::Observer;
-use crate::plan::Pool;
+use crate::plan::{Desired, Pool};
 use crate::store::Store;
 
 /// Commands that wait for the agent; more wait at the socket.
@@ -85,7 +87,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let edges = edges(&observer, &options.interfaces).await?;
     let beside = Beside {
         hook: options.hook,
-        containers: follow_docker(&options, &edges).await,
+        containers: follow_docker(&options, &edges, &desired).await,
         pool: options.pool,
         dns: options.dns,
     };
@@ -176,8 +178,9 @@ async fn bind_dns(options: &Options) -> Result<Option<Responder>, AgentError> {
 }
 
 /// Starts to follow Docker. What is to be served depends on what runs, so the first list is waited for, a while.
-async fn follow_docker(options: &Options, edges: &[String]) -> Snapshots {
-    let (watcher, mut snapshots) = Watcher::new(options.docker.clone()?, edges.to_owned());
+async fn follow_docker(options: &Options, edges: &[String], desired: &Desired) -> Containers {
+    let (interest, asks) = watch::channel(Arc::new(interest(desired)));
+    let (watcher, mut snapshots) = Watcher::new(options.docker.clone()?, edges.to_owned(), asks);
     tokio::spawn(watcher.run());
     if tokio::time::timeout(FIRST_LIST, snapshots.wait_for(|snapshot| snapshot.listed))
         .await
@@ -186,7 +189,7 @@ async fn follow_docker(options: &Options, edges: &[String]) -> Snapshots {
         tracing::warn!("Docker does not answer yet; sets that follow containers stay as they are");
     }
     snapshots.mark_changed();
-    Some(snapshots)
+    Some(Discovery::new(snapshots, interest))
 }
 
 async fn finish<R>(task: &mut JoinHandle<R>, longest: Duration) {

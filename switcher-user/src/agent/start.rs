@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::AgentError;
 use super::addresses::Addresses;
-use super::containers::Snapshots;
+use super::containers::Containers;
 use super::disk::Disk;
 use super::healths::Healths;
 use super::hooks::Edges;
@@ -27,7 +27,7 @@ pub(super) struct Beside {
     /// The hook that the interfaces get.
     pub(super) hook: HookPolicy,
     /// What discovery sees of the containers.
-    pub(super) containers: Snapshots,
+    pub(super) containers: Containers,
     /// Where addresses of aliases come from that have none of their own.
     pub(super) pool: Pool,
     /// Where names are answered.

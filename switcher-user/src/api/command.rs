@@ -6,9 +6,9 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, DetachedDocument,
-    FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut,
-    SplitRequest, StatusDocument, UpgradeRequest,
+    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, ContainersQuery,
+    DetachedDocument, FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, Progress,
+    ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -44,7 +44,7 @@ pub enum Command {
     /// Everything there is to see; of one alias only, if named.
     Status(Option<AliasName>),
     /// List the containers that discovery sees.
-    Containers,
+    Containers(Option<ContainersQuery>),
     /// List flows.
     Flows(FlowsRequest),
     /// List the newest receipts.

@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
@@ -72,6 +72,47 @@ pub struct ContainersDocument {
     pub containers: Vec<ContainerStatus>,
 }
 
+/// Which containers, and at which ports they are to take connections: `GET /v1/containers?project=P&service=S&ports=80,443;8080`,
+/// one port of each group, groups divided by `;`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainersQuery {
+    /// The compose project.
+    pub project: StackName,
+    /// The service.
+    pub service: SetName,
+    /// TCP ports; none: those that are known already.
+    pub groups: Vec<BTreeSet<u16>>,
+}
+
+impl ContainersQuery {
+    /// Project and service.
+    #[must_use]
+    pub fn key(&self) -> (String, String) {
+        (self.project.to_string(), self.service.to_string())
+    }
+
+    /// The groups as they stand in the query.
+    #[must_use]
+    pub fn groups_text(&self) -> String {
+        let group = |ports: &BTreeSet<u16>| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+        self.groups.iter().map(group).collect::<Vec<_>>().join(";")
+    }
+
+    /// Reads `80,443;8080`.
+    ///
+    /// # Errors
+    /// The word that is no port.
+    pub fn groups_from(text: &str) -> Result<Vec<BTreeSet<u16>>, String> {
+        let port = |word: &str| {
+            word.parse::<NonZeroU16>()
+                .map(NonZeroU16::get)
+                .map_err(|_| word.to_owned())
+        };
+        let groups = text.split(';').filter(|group| !group.is_empty());
+        groups.map(|group| group.split(',').map(port).collect()).collect()
+    }
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
@@ -79,8 +120,11 @@ pub struct ContainerStatus {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its addresses.
+    /// Its addresses: those that take connections at the ports that were asked for.
     pub addresses: Vec<IpAddr>,
+    /// Other addresses of it take none there.
+    #[serde(default)]
+    pub partly: bool,
     /// New connections may go to it.
     pub ready: bool,
     /// Its health check has found that it does not work: waiting may not help.

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AliasName, SetName};
+use crate::model::{AliasName, BackendAddress, SetName};
 
 /// Most flows of one answer: some 20 MB.
 pub const FLOWS_LISTED_MAX: u32 = 65_536;
+/// Most backends that one request names.
+pub const FLOW_BACKENDS_MAX: usize = 1_024;
 /// Flows of an answer where none says how many.
 pub const FLOWS_LISTED: u32 = 100;
 
@@ -18,6 +20,8 @@ pub struct FlowsRequest {
     pub alias: AliasName,
     /// Only flows of this set.
     pub set: Option<SetName>,
+    /// Only flows to these; empty: to any. Without a port: to any port there.
+    pub backends: Vec<BackendAddress>,
     /// At most this many, the oldest; up to [`FLOWS_LISTED_MAX`].
     pub limit: u32,
 }
@@ -31,8 +35,13 @@ pub struct FlowsDocument {
     pub alias: AliasName,
     /// Only flows of this set were asked for.
     pub set: Option<SetName>,
+    /// Only flows to these were asked for; empty: to any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<BackendAddress>,
     /// How many there are in all, listed or not.
     pub total: u64,
+    /// How many of all are not closing.
+    pub live: u64,
     /// The oldest of them, oldest first.
     pub flows: Vec<FlowStatus>,
 }

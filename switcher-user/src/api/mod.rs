@@ -16,12 +16,12 @@ pub use crate::model::UpgradeRequest;
 pub use command::{Command, Envelope, Reply};
 pub use documents::{
     AliasPut, AliasSummary, AliasesDocument, ApplyRequest, Change, ChangesDocument, ContainerStatus,
-    ContainersDocument, DetachedDocument, HoldDocument, HoldRequest, PlacePort, Places, Progress, ReceiptSummary,
-    ReceiptsDocument, SetProgress, SetPut, SplitRequest,
+    ContainersDocument, ContainersQuery, DetachedDocument, HoldDocument, HoldRequest, PlacePort, Places, Progress,
+    ReceiptSummary, ReceiptsDocument, SetProgress, SetPut, SplitRequest,
 };
 pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;
-pub use flows::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest};
+pub use flows::{FLOW_BACKENDS_MAX, FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument, FlowsRequest};
 pub use forecast::{ForecastAlias, ForecastDocument, ForecastSet, ForecastStep};
 pub use server::{BindError, Server};
 pub use status::{

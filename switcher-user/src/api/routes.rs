@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::extract::{Asker, Body, Place, invalid};
 use super::{
-    AliasPut, ApiError, ApplyRequest, Command, Envelope, ErrorCode, FLOWS_LISTED, FLOWS_LISTED_MAX, FlowsRequest,
-    HoldRequest, Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest, UpgradeRequest,
+    AliasPut, ApiError, ApplyRequest, Command, ContainersQuery, Envelope, ErrorCode, FLOW_BACKENDS_MAX, FLOWS_LISTED,
+    FLOWS_LISTED_MAX, FlowsRequest, HoldRequest, Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest,
+    UpgradeRequest,
 };
-use crate::model::{AliasName, SetName};
+use crate::model::{AliasName, BackendAddress, SetName, StackName};
 
 type Agent = State<mpsc::Sender<Envelope>>;
 type Answer = Result<Response, ApiError>;
@@ -81,8 +82,47 @@ async fn apply(agent: Agent, asker: Asker, Body(request): Body<ApplyRequest>) ->
     ask(agent, asker, Command::Apply(Box::new(request))).await
 }
 
-async fn containers(agent: Agent, asker: Asker) -> Answer {
-    ask(agent, asker, Command::Containers).await
+/// All of them; or those of a service, and whether they take connections where they are to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedContainers {
+    project: Option<StackName>,
+    service: Option<SetName>,
+    ports: Option<String>,
+}
+
+async fn containers(
+    agent: Agent,
+    asker: Asker,
+    query: Result<Query<AskedContainers>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|rejection| invalid(format!("query: {}", rejection.body_text())))?;
+    let asked = match query {
+        AskedContainers {
+            project: Some(project),
+            service: Some(service),
+            ports,
+        } => {
+            let groups = ContainersQuery::groups_from(&ports.unwrap_or_default());
+            let groups = groups.map_err(|word| {
+                invalid(format!(
+                    "query: ports: '{word}' is no port; name some as 80,443;8080: one of each group is to take connections"
+                ))
+            })?;
+            Some(ContainersQuery {
+                project,
+                service,
+                groups,
+            })
+        }
+        AskedContainers {
+            project: None,
+            service: None,
+            ports: None,
+        } => None,
+        _ => return Err(invalid("query: name 'project' and 'service', or nothing".to_owned())),
+    };
+    ask(agent, asker, Command::Containers(asked)).await
 }
 
 async fn alias_ls(agent: Agent, asker: Asker) -> Answer {
@@ -157,6 +197,8 @@ async fn status(
 #[serde(deny_unknown_fields)]
 struct FlowsQuery {
     set: Option<SetName>,
+    /// `10.1.0.2,10.1.0.3:8080`.
+    backend: Option<String>,
     limit: Option<u32>,
 }
 
@@ -171,12 +213,29 @@ async fn flows(
     if !(1..=FLOWS_LISTED_MAX).contains(&limit) {
         return Err(invalid(format!("query: limit={limit}; it is 1 to {FLOWS_LISTED_MAX}")));
     }
+    let backends = backends(query.backend.as_deref().unwrap_or_default())?;
     let request = FlowsRequest {
         alias,
         set: query.set,
+        backends,
         limit,
     };
     ask(agent, asker, Command::Flows(request)).await
+}
+
+fn backends(text: &str) -> Result<Vec<BackendAddress>, ApiError> {
+    let words: Vec<&str> = text.split(',').filter(|word| !word.is_empty()).collect();
+    if words.len() > FLOW_BACKENDS_MAX {
+        return Err(invalid(format!(
+            "query: backend: {} of them; at most {FLOW_BACKENDS_MAX}",
+            words.len()
+        )));
+    }
+    let each = words.iter().map(|word| {
+        let read: Result<BackendAddress, _> = word.parse();
+        read.map_err(|error| invalid(format!("query: backend: {error}")))
+    });
+    each.collect()
 }
 
 async fn receipts(agent: Agent, asker: Asker) -> Answer {

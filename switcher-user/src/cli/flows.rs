@@ -6,7 +6,7 @@ use super::End;
 use super::client::Client;
 use super::printer::Printer;
 use crate::api::{FLOWS_LISTED, FLOWS_LISTED_MAX, FlowStatus, FlowsDocument};
-use crate::model::{AliasName, SetName};
+use crate::model::{AliasName, BackendAddress, SetName};
 
 /// What `flows` takes.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// Only flows of this set.
     #[arg(long, value_name = "SET")]
     set: Option<SetName>,
+    /// Only flows to this backend; without a port: to any port there; again for more.
+    #[arg(long = "backend", value_name = "ADDR[:PORT]")]
+    backends: Vec<BackendAddress>,
     /// List at most this many, the oldest.
     #[arg(long, value_name = "N", default_value_t = FLOWS_LISTED, value_parser = clap::value_parser!(u32).range(1..=i64::from(FLOWS_LISTED_MAX)))]
     limit: u32,
@@ -26,9 +29,19 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
     if let Some(set) = &args.set {
         let _ = write!(path, "&set={set}");
     }
+    if !args.backends.is_empty() {
+        let _ = write!(path, "&{}", backends_query(&args.backends));
+    }
     let document: FlowsDocument = client.get(&path).await?;
     printer.result(&document, &flows_table(&document));
     Ok(0)
+}
+
+/// As the API takes them.
+pub(super) fn backends_query(backends: &[BackendAddress]) -> String {
+    let each: Vec<String> = backends.iter().map(ToString::to_string).collect();
+    // `[` and `]` of IPv6 are no characters of a query.
+    format!("backend={}", each.join(",").replace('[', "%5B").replace(']', "%5D"))
 }
 
 fn flows_table(document: &FlowsDocument) -> String {
@@ -125,7 +138,7 @@ mod tests {
             "packets_in": 5, "bytes_in": 700, "packets_out": 4, "bytes_out": 900,
         });
         let document = |total: u64, flows: &[&serde_json::Value]| -> FlowsDocument {
-            let text = serde_json::json!({"schema": 1, "alias": "web", "set": null, "total": total, "flows": flows});
+            let text = serde_json::json!({"schema": 1, "alias": "web", "set": null, "total": total, "live": total, "flows": flows});
             serde_json::from_value(text).unwrap()
         };
         assert_eq!(flows_table(&document(0, &[])), "no flows");

@@ -6,12 +6,14 @@
 mod container;
 mod engine;
 mod host;
+mod interest;
 mod make;
 mod state;
 mod watch;
 
 pub use container::{Address, Container, Health, Readiness};
 pub use engine::{DOCKER_SOCKET, Engine, EngineError, Event};
+pub use interest::{Interest, PORTS_ASKED_MAX};
 pub use state::{Seen, Snapshot};
 pub use watch::Watcher;
 

@@ -1,11 +1,11 @@
 //! What was seen of the containers. No I/O and no clock: time is an argument.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Container, Event, Health, Readiness};
+use super::{Container, Event, Health, Interest, Readiness};
 
 /// A container that got its stop signal and still runs this long after it serves again: more than any grace period.
 const LEAVING_FOR: Duration = Duration::from_secs(600);
@@ -17,10 +17,52 @@ const ENDING_SIGNALS: [u32; 5] = [2, 3, 9, 15, 28];
 pub struct Seen {
     /// What Docker says.
     pub container: Container,
-    /// Whether it may serve.
+    /// Whether it may serve, wherever it takes connections.
     pub readiness: Readiness,
+    /// Where it was asked for a connection.
+    pub asked: BTreeSet<u16>,
+    /// Where it took one since it was started.
+    pub open: BTreeSet<SocketAddr>,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+}
+
+impl Seen {
+    /// Why new connections may not go to any of these ports of it, as a part of a sentence; `None`: they may. No port: to any
+    /// at which it was asked.
+    #[must_use]
+    pub fn lacks(&self, ports: &BTreeSet<u16>) -> Option<String> {
+        if let Readiness::Not(why) = self.readiness {
+            return Some(why.to_owned());
+        }
+        let ports = if ports.is_empty() { &self.asked } else { ports };
+        if ports.is_empty() || self.open.iter().any(|place| ports.contains(&place.port())) {
+            return None;
+        }
+        let named: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Some(format!("it takes no connection at port {} yet", named.join(" or ")))
+    }
+
+    /// Where it may be reached at one of these ports. No port: at all its addresses.
+    #[must_use]
+    pub fn addresses_at(&self, ports: &BTreeSet<u16>) -> Vec<IpAddr> {
+        let all = self.container.addresses.iter().map(|address| address.address);
+        let is_open = |address: &IpAddr| {
+            ports.is_empty()
+                || ports
+                    .iter()
+                    .any(|port| self.open.contains(&SocketAddr::new(*address, *port)))
+        };
+        all.filter(is_open).collect()
+    }
+}
+
+/// Whether a container is asked for a connection once more, and in which of its lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub id: String,
+    pub place: SocketAddr,
+    life: u64,
 }
 
 /// Everything at one time.
@@ -42,11 +84,15 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub(super) struct State {
     containers: BTreeMap<String, Container>,
-    /// Running ones without a health check that took a connection.
-    accepted: HashSet<String>,
+    /// Where running ones took a connection.
+    open: HashMap<String, BTreeSet<SocketAddr>>,
+    /// Rises with each start of a container that was seen: what is answered for an earlier one does not count.
+    life: u64,
+    lives: HashMap<String, u64>,
     /// Those that got a signal to end, and when.
     leaving: HashMap<String, Instant>,
     pids: HashMap<String, u32>,
+    interest: Interest,
 }
 
 impl State {
@@ -58,7 +104,8 @@ impl State {
             .collect();
         let containers = &self.containers;
         let runs = |id: &String| containers.get(id).is_some_and(|container| container.running);
-        self.accepted.retain(runs);
+        self.open.retain(|id, _| runs(id));
+        self.lives.retain(|id, _| containers.contains_key(id));
         self.pids.retain(|id, _| runs(id));
         self.leaving
             .retain(|id, since| runs(id) && now.duration_since(*since) < LEAVING_FOR);
@@ -67,9 +114,27 @@ impl State {
     /// Events were missed: a container may have ended and begun again under the same id meanwhile, so what was learned of its
     /// last life is forgotten.
     pub(super) fn missed_events(&mut self) {
-        self.accepted.clear();
+        let ids: Vec<String> = self.containers.keys().cloned().collect();
+        for id in ids {
+            self.begins_anew(&id);
+        }
         self.leaving.clear();
-        self.pids.clear();
+    }
+
+    /// True where containers are asked elsewhere now.
+    pub(super) fn set_interest(&mut self, interest: &Interest) -> bool {
+        let is_new = self.interest != *interest;
+        if is_new {
+            self.interest = interest.clone();
+        }
+        is_new
+    }
+
+    fn begins_anew(&mut self, id: &str) {
+        self.life += 1;
+        self.lives.insert(id.to_owned(), self.life);
+        self.open.remove(id);
+        self.pids.remove(id);
     }
 
     /// Takes an event; true where something may serve that could not, or the other way round.
@@ -80,8 +145,7 @@ impl State {
         match event.action.as_str() {
             "die" | "stop" | "destroy" | "pause" => {
                 container.running = false;
-                self.accepted.remove(&event.id);
-                self.pids.remove(&event.id);
+                self.begins_anew(&event.id);
                 true
             }
             "kill" if event.signal.is_none_or(|signal| ENDING_SIGNALS.contains(&signal)) => {
@@ -90,8 +154,7 @@ impl State {
             }
             "start" => {
                 self.leaving.remove(&event.id);
-                self.accepted.remove(&event.id);
-                self.pids.remove(&event.id);
+                self.begins_anew(&event.id);
                 false
             }
             _ => false,
@@ -112,14 +175,37 @@ impl State {
         self.pids.insert(id, pid);
     }
 
-    /// Containers that have to take a connection before they may serve.
-    pub(super) fn to_probe(&self) -> Vec<Container> {
-        let waits = |container: &&Container| self.judge(container) == Readiness::Not(NOT_ACCEPTED);
-        self.containers.values().filter(waits).cloned().collect()
+    /// Where containers have not taken a connection yet.
+    pub(super) fn questions(&self) -> Vec<Question> {
+        let mut questions = Vec::new();
+        let waiting = self
+            .containers
+            .values()
+            .filter(|one| self.judge(one) == Readiness::Ready);
+        for container in waiting {
+            let open = self.open.get(&container.id);
+            for port in self.interest.ports_of(container) {
+                let places = container.addresses.iter().map(|one| SocketAddr::new(one.address, port));
+                let closed = places.filter(|place| open.is_none_or(|open| !open.contains(place)));
+                questions.extend(closed.map(|place| Question {
+                    id: container.id.clone(),
+                    place,
+                    life: self.life_of(&container.id),
+                }));
+            }
+        }
+        questions
     }
 
-    pub(super) fn accepted(&mut self, id: String) {
-        self.accepted.insert(id);
+    fn life_of(&self, id: &str) -> u64 {
+        self.lives.get(id).copied().unwrap_or(0)
+    }
+
+    /// It took the connection. True: that is news.
+    pub(super) fn accepted(&mut self, question: Question) -> bool {
+        let runs = self.containers.get(&question.id).is_some_and(|one| one.running);
+        runs && self.life_of(&question.id) == question.life
+            && self.open.entry(question.id).or_default().insert(question.place)
     }
 
     fn judge(&self, container: &Container) -> Readiness {
@@ -137,13 +223,9 @@ impl State {
             });
         }
         match container.health {
-            Health::Healthy => Readiness::Ready,
+            Health::Healthy | Health::Unchecked => Readiness::Ready,
             Health::Starting => Readiness::Not("its health check has not passed yet"),
             Health::Unhealthy => Readiness::Not("its health check fails"),
-            Health::Unchecked if self.accepted.contains(&container.id) || probe_ports(container).is_empty() => {
-                Readiness::Ready
-            }
-            Health::Unchecked => Readiness::Not(NOT_ACCEPTED),
         }
     }
 
@@ -154,22 +236,14 @@ impl State {
             .values()
             .map(|container| Seen {
                 readiness: self.judge(container),
+                asked: self.interest.ports_of(container),
+                open: self.open.get(&container.id).cloned().unwrap_or_default(),
                 pid: self.pids.get(&container.id).copied(),
                 container: container.clone(),
             })
             .collect();
         seen.sort_by(|a, b| a.container.name.cmp(&b.container.name));
         seen
-    }
-}
-
-const NOT_ACCEPTED: &str = "it takes no connection yet";
-
-/// The ports that tell whether a container without a health check serves: the one of its label, else all it exposes.
-pub(super) fn probe_ports(container: &Container) -> Vec<u16> {
-    match container.labelled_port() {
-        Some(port) => vec![port.get()],
-        None => container.ports.clone(),
     }
 }
 
@@ -205,7 +279,13 @@ mod tests {
     }
 
     fn is_ready(state: &State) -> bool {
-        state.seen()[0].readiness == Readiness::Ready
+        state.seen()[0].lacks(&BTreeSet::new()).is_none()
+    }
+
+    fn accept_all(state: &mut State) {
+        for question in state.questions() {
+            state.accepted(question);
+        }
     }
 
     #[test]
@@ -214,24 +294,62 @@ mod tests {
             (Health::Healthy, true),
             (Health::Starting, false),
             (Health::Unhealthy, false),
-            (Health::Unchecked, false),
+            (Health::Unchecked, true),
         ] {
             let mut state = State::default();
             state.list(vec![container("a", health)], Instant::now());
+            accept_all(&mut state);
             assert_eq!(is_ready(&state), ready, "{health:?}");
         }
     }
 
     #[test]
-    fn without_a_health_check_it_must_take_a_connection_after_each_start() {
+    fn it_must_take_a_connection_after_each_start() {
+        let now = Instant::now();
+        for health in [Health::Unchecked, Health::Healthy] {
+            let mut state = State::default();
+            state.list(vec![container("a", health)], now);
+            assert!(!is_ready(&state));
+            let before = state.questions();
+            accept_all(&mut state);
+            assert!(is_ready(&state) && state.questions().is_empty());
+            state.event(&event("start", None), now);
+            assert!(!is_ready(&state));
+            // What was asked before its start is no answer after it.
+            assert!(!state.accepted(before[0].clone()));
+            assert!(!is_ready(&state));
+        }
+    }
+
+    #[test]
+    fn it_serves_where_it_takes_connections_and_nowhere_else() {
         let now = Instant::now();
         let mut state = State::default();
-        state.list(vec![container("a", Health::Unchecked)], now);
-        assert_eq!(state.to_probe().len(), 1);
-        state.accepted("a".to_owned());
-        assert!(is_ready(&state));
-        state.event(&event("start", None), now);
-        assert!(!is_ready(&state));
+        let mut one = container("a", Health::Unchecked);
+        one.ports = vec![80, 9100];
+        one.addresses.push(Address {
+            network: "bridge".to_owned(),
+            address: "fd00::2".parse().unwrap(),
+        });
+        state.list(vec![one], now);
+        let at = |place: &str| {
+            let place: SocketAddr = place.parse().unwrap();
+            state.questions().into_iter().find(|one| one.place == place).unwrap()
+        };
+        let (metrics, web) = (at("172.17.0.2:9100"), at("172.17.0.2:80"));
+        let port = BTreeSet::from([80]);
+        state.accepted(metrics);
+        let seen = &state.seen()[0];
+        assert_eq!(
+            seen.lacks(&port).as_deref(),
+            Some("it takes no connection at port 80 yet")
+        );
+        assert_eq!(seen.addresses_at(&port), Vec::<IpAddr>::new());
+        state.accepted(web);
+        let seen = &state.seen()[0];
+        assert_eq!(seen.lacks(&port), None);
+        assert_eq!(seen.addresses_at(&port), ["172.17.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(seen.addresses_at(&BTreeSet::new()).len(), 2);
     }
 
     #[test]
@@ -247,6 +365,7 @@ mod tests {
         ] {
             let mut state = State::default();
             state.list(vec![container("a", Health::Healthy)], now);
+            accept_all(&mut state);
             assert_eq!(state.event(&event(action, signal), now), !ready, "{action}");
             assert_eq!(is_ready(&state), ready, "{action} {signal:?}");
         }
@@ -258,6 +377,7 @@ mod tests {
         let mut state = State::default();
         let listed = || vec![container("a", Health::Healthy)];
         state.list(listed(), now);
+        accept_all(&mut state);
         state.event(&event("kill", Some(15)), now);
         state.list(listed(), now + Duration::from_secs(1));
         assert!(!is_ready(&state));

@@ -1,29 +1,33 @@
 //! Follows Docker: events as they come, a full listing now and then, and after each interruption.
 
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
+use futures_util::stream::iter;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::state::{State, probe_ports};
-use super::{Container, Engine, EngineError, Snapshot, host};
+use super::state::{Question, State};
+use super::{Engine, EngineError, Interest, Snapshot, host};
 
 /// How often everything is listed, whatever the events say.
 const LIST_EVERY: Duration = Duration::from_secs(5);
 /// How long events are gathered before what they are about is listed again.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often containers that take no connection yet are asked again.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How often containers are asked again where they take no connection yet.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How long one such question may take.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// Most questions at a time.
-const PROBES_MAX: usize = 64;
+const ASKED_AT_A_TIME_MAX: usize = 64;
+/// Most questions of a round; the next one begins behind it.
+const ROUND_MAX: usize = 256;
 /// How long Docker is left alone after it did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -35,15 +39,22 @@ pub struct Watcher {
     interfaces: Vec<String>,
     host: Vec<IpAddr>,
     state: State,
+    interest: watch::Receiver<Arc<Interest>>,
+    /// Where the next round of questions begins, where there are too many for one.
+    begin_at: usize,
     listed: bool,
     publish: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Watcher {
     /// A watcher, and where its snapshots come out. `interfaces`: where clients come in; containers on the host's own network are
-    /// at their addresses.
+    /// at their addresses. `interest`: where they are asked whether they take connections.
     #[must_use]
-    pub fn new(socket: PathBuf, interfaces: Vec<String>) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+    pub fn new(
+        socket: PathBuf,
+        interfaces: Vec<String>,
+        interest: watch::Receiver<Arc<Interest>>,
+    ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
         let first = Snapshot {
             socket: socket.clone(),
             absent: Some("not asked yet".to_owned()),
@@ -55,6 +66,8 @@ impl Watcher {
             interfaces,
             host: Vec::new(),
             state: State::default(),
+            interest,
+            begin_at: 0,
             listed: false,
             publish,
         };
@@ -80,12 +93,19 @@ impl Watcher {
         // Events first: what happens while the list is made is not missed.
         let mut events = std::pin::pin!(engine.events());
         self.state.missed_events();
-        self.list(engine).await?;
+        self.take_interest();
+        self.look(engine).await?;
+        // Nothing is known of any of them: all are asked before anything is said of one.
+        let answers = ask(self.round()).await;
+        self.take(answers);
+        self.listed = true;
+        self.tell(None);
         let mut relist = interval(LIST_EVERY);
-        let mut probe = interval(PROBE_EVERY);
-        for timer in [&mut relist, &mut probe] {
+        let mut question = interval(ASK_EVERY);
+        for timer in [&mut relist, &mut question] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let mut asking = Asking(None);
         let mut dirty = false;
         loop {
             tokio::select! {
@@ -102,15 +122,33 @@ impl Watcher {
                 },
                 () = sleep(GATHER), if dirty => {
                     dirty = false;
-                    self.list(engine).await?;
+                    self.look(engine).await?;
+                    self.tell(None);
                 }
-                _ = relist.tick() => self.list(engine).await?,
-                _ = probe.tick() => self.probe().await,
+                _ = relist.tick() => {
+                    self.look(engine).await?;
+                    self.tell(None);
+                }
+                // A round counts as one: sets do not shrink because one answers before another.
+                answers = asking.answers() => {
+                    if self.take(answers) {
+                        self.tell(None);
+                    }
+                }
+                _ = question.tick(), if asking.0.is_none() => {
+                    if self.take_interest() {
+                        self.tell(None);
+                    }
+                    let round = self.round();
+                    if !round.is_empty() {
+                        asking.0 = Some(tokio::spawn(ask(round)));
+                    }
+                }
             }
         }
     }
 
-    async fn list(&mut self, engine: &Engine) -> Result<(), EngineError> {
+    async fn look(&mut self, engine: &Engine) -> Result<(), EngineError> {
         let mut containers = engine.containers().await?;
         self.host = host::addresses(&self.interfaces);
         for container in &mut containers {
@@ -122,31 +160,35 @@ impl Watcher {
                 self.state.set_pid(id, pid);
             }
         }
-        self.listed = true;
-        self.tell(None);
         Ok(())
     }
 
-    /// Asks those without a health check whether they take a connection.
-    async fn probe(&mut self) {
-        let waiting = self.state.to_probe();
-        if waiting.is_empty() {
-            return;
+    fn take_interest(&mut self) -> bool {
+        let interest = Arc::clone(&self.interest.borrow_and_update());
+        self.state.set_interest(&interest)
+    }
+
+    /// What is asked next: all, or as many as fit, and the others after them.
+    fn round(&mut self) -> Vec<Question> {
+        let mut questions = self.state.questions();
+        if questions.len() <= ROUND_MAX {
+            self.begin_at = 0;
+            return questions;
         }
-        let answers = join_all(waiting.iter().take(PROBES_MAX).map(takes_connections)).await;
-        let accepted: Vec<String> = waiting
-            .into_iter()
-            .zip(answers)
-            .filter(|(_, answer)| *answer)
-            .map(|(container, _)| container.id)
-            .collect();
-        if accepted.is_empty() {
-            return;
+        let first = self.begin_at % questions.len();
+        questions.rotate_left(first);
+        questions.truncate(ROUND_MAX);
+        self.begin_at = first + ROUND_MAX;
+        questions
+    }
+
+    /// True where something may serve that could not.
+    fn take(&mut self, accepted: Vec<Question>) -> bool {
+        let mut news = false;
+        for question in accepted {
+            news |= self.state.accepted(question);
         }
-        for id in accepted {
-            self.state.accepted(id);
-        }
-        self.tell(None);
+        news
     }
 
     fn tell(&self, absent: Option<String>) {
@@ -167,15 +209,37 @@ impl Watcher {
     }
 }
 
-/// True where one of its ports takes one: an image may expose ports that nobody uses.
-async fn takes_connections(container: &Container) -> bool {
-    let ports = probe_ports(container);
-    let places = container
-        .addresses
-        .iter()
-        .flat_map(|address| ports.iter().map(|port| SocketAddr::new(address.address, *port)));
-    let answers = join_all(
-        places.map(|place| async move { matches!(timeout(PROBE_TIMEOUT, TcpStream::connect(place)).await, Ok(Ok(_))) }),
-    );
-    answers.await.into_iter().any(|answer| answer)
+/// A round of questions that is on its way; it ends with whoever waits for it.
+struct Asking(Option<JoinHandle<Vec<Question>>>);
+
+impl Asking {
+    /// What was answered with a connection; never comes where nothing is asked.
+    async fn answers(&mut self) -> Vec<Question> {
+        let Some(round) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let answers = round.await.unwrap_or_default();
+        self.0 = None;
+        answers
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(round) = &self.0 {
+            round.abort();
+        }
+    }
+}
+
+/// The questions that were answered with a connection.
+fn ask(round: Vec<Question>) -> impl Future<Output = Vec<Question>> + Send + 'static {
+    let asked = iter(round).map(|question| async move {
+        let answer = timeout(ANSWER_TIMEOUT, TcpStream::connect(question.place)).await;
+        matches!(answer, Ok(Ok(_))).then_some(question)
+    });
+    asked
+        .buffer_unordered(ASKED_AT_A_TIME_MAX)
+        .filter_map(std::future::ready)
+        .collect()
 }

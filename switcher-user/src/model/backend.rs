@@ -18,6 +18,14 @@ pub struct BackendAddress {
     pub port: Option<NonZeroU16>,
 }
 
+impl BackendAddress {
+    /// This address with no port of its own.
+    #[must_use]
+    pub const fn anywhere(address: IpAddr) -> Self {
+        Self { address, port: None }
+    }
+}
+
 /// Why a text is no backend.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BackendError {

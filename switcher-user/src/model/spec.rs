@@ -145,3 +145,14 @@ pub enum ContainerSource {
         port: Option<NonZeroU16>,
     },
 }
+
+impl ContainerSource {
+    /// The port where they serve; `None`: the listener's.
+    #[must_use]
+    pub const fn port(&self) -> Option<NonZeroU16> {
+        match self {
+            Self::Service { port, .. } => *port,
+            Self::Labels => None,
+        }
+    }
+}

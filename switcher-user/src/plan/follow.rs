@@ -1,11 +1,11 @@
 //! Sets that follow containers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use super::{Desired, FlowSetIds, Refusal};
-use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, SetName};
+use super::{Alias, Desired, FlowSetIds, Refusal};
+use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Protocol, SetName};
 
 /// A container that new connections may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct Candidate {
     pub addresses: Vec<IpAddr>,
     /// The port that its label names.
     pub port: Option<NonZeroU16>,
+    /// Where it was asked for a connection, by whatever aliases.
+    pub asked: BTreeSet<u16>,
+    /// Where it took one.
+    pub open: BTreeSet<SocketAddr>,
 }
 
 impl Candidate {
@@ -43,16 +47,32 @@ impl Candidate {
         }
     }
 
-    fn places(&self, source: &ContainerSource) -> impl Iterator<Item = BackendAddress> + '_ {
-        let of_service = match source {
-            ContainerSource::Service { port, .. } => *port,
-            ContainerSource::Labels => None,
+    /// Where it takes connections of this alias.
+    fn places(&self, alias: &Alias, source: &ContainerSource) -> Vec<BackendAddress> {
+        let port = self.port.or(source.port());
+        let mut ports = alias.target_ports(port);
+        if ports.is_empty() {
+            ports.clone_from(&self.asked);
+        }
+        let is_open = |address: &IpAddr| {
+            ports.is_empty()
+                || ports
+                    .iter()
+                    .any(|port| self.open.contains(&SocketAddr::new(*address, *port)))
         };
-        let port = self.port.or(of_service);
-        self.addresses.iter().map(move |address| BackendAddress {
-            address: *address,
-            port,
-        })
+        let open = self.addresses.iter().copied().filter(is_open);
+        open.map(|address| BackendAddress { address, port }).collect()
+    }
+}
+
+impl Alias {
+    /// The TCP ports of containers that its listeners lead to; `port`: what a set says of its own.
+    #[must_use]
+    pub fn target_ports(&self, port: Option<NonZeroU16>) -> BTreeSet<u16> {
+        let listeners = self.listen.iter().filter(|one| one.protocol == Protocol::Tcp);
+        listeners
+            .map(|listener| port.map_or(listener.port, NonZeroU16::get))
+            .collect()
     }
 }
 
@@ -73,7 +93,9 @@ impl Desired {
                 continue;
             }
             let serving = ready.iter().filter(|candidate| candidate.serves(&alias, &set, &source));
-            let mut places: Vec<BackendAddress> = serving.flat_map(|candidate| candidate.places(&source)).collect();
+            let known = &self.aliases[&alias];
+            let mut places: Vec<BackendAddress> =
+                serving.flat_map(|candidate| candidate.places(known, &source)).collect();
             places.sort_unstable();
             places.dedup();
             if places.len() > BACKENDS_PER_SET_MAX {
@@ -174,7 +196,10 @@ impl Desired {
                     candidate.name
                 )),
                 None => {
-                    let places: Vec<BackendAddress> = candidate.places(&ContainerSource::Labels).collect();
+                    let places = candidate.places(known, &ContainerSource::Labels);
+                    if places.is_empty() {
+                        continue;
+                    }
                     let put = self.put_following(&alias, &set, &places, ContainerSource::Labels, taken);
                     notes.extend(put.err().map(|refusal| refusal.to_string()));
                 }
@@ -204,6 +229,8 @@ mod tests {
             hash: None,
             addresses: vec![address.parse().unwrap()],
             port: None,
+            asked: BTreeSet::from([80]),
+            open: BTreeSet::from([format!("{address}:80").parse().unwrap()]),
         }
     }
 
@@ -269,10 +296,34 @@ mod tests {
         old.labelled = None;
         let mut new = old.clone();
         (new.hash, new.addresses) = (Some("new".to_owned()), vec!["172.17.0.9".parse().unwrap()]);
+        new.open = BTreeSet::from(["172.17.0.9:8080".parse().unwrap()]);
         let mut other = new.clone();
         other.service = Some(("other".to_owned(), "v1".to_owned()));
         other.addresses = vec!["172.17.0.8".parse().unwrap()];
+        other.open = BTreeSet::from(["172.17.0.8:8080".parse().unwrap()]);
         desired.follow(&[old, new, other], &BTreeSet::new(), None);
         assert_eq!(places(&desired, "v1"), ["172.17.0.9:8080"]);
+    }
+
+    #[test]
+    fn a_container_serves_where_it_takes_connections_of_the_alias() {
+        let mut desired = desired();
+        let mut one = candidate("a", "172.17.0.2", "v1");
+        one.addresses.push("fd00::2".parse().unwrap());
+        let mut metrics_only = candidate("b", "172.17.0.3", "v1");
+        metrics_only.open = BTreeSet::from(["172.17.0.3:9100".parse().unwrap()]);
+        let udp = "198.51.100.10:80/udp".parse().unwrap();
+        let dns = "dns".parse().unwrap();
+        desired.alias_put(&dns, &[udp], PathPolicy::Auto).unwrap();
+        desired.follow(&[one.clone(), metrics_only], &BTreeSet::new(), None);
+        assert_eq!(places(&desired, "v1"), ["172.17.0.2"]);
+        assert_eq!(desired.aliases[&dns].target_ports(None), BTreeSet::new());
+        assert_eq!(
+            desired.aliases[&"web".parse().unwrap()].target_ports(NonZeroU16::new(8080)),
+            BTreeSet::from([8080])
+        );
+        one.open.insert("[fd00::2]:80".parse().unwrap());
+        desired.follow(&[one], &BTreeSet::new(), None);
+        assert_eq!(places(&desired, "v1"), ["172.17.0.2", "fd00::2"]);
     }
 }

@@ -179,7 +179,7 @@ impl Dockerd {
         format!("unix://{}", self.dir.join("docker.sock").display())
     }
 
-    fn try_docker(&self, words: &[&str]) -> Outcome {
+    pub fn try_docker(&self, words: &[&str]) -> Outcome {
         let mut command = Command::new("docker");
         command.args(["-H", &self.socket()]).args(words);
         run(&mut command, DOCKER_LIMIT).unwrap()

@@ -7,6 +7,7 @@ mod ends;
 mod labels;
 mod networks;
 mod podman;
+mod ready;
 mod registry;
 mod renewed;
 mod restarts;

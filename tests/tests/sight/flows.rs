@@ -59,6 +59,30 @@ fn flows_are_listed_with_what_they_carried() {
     assert!(new["client"].as_str().unwrap().starts_with("[fd00:c::2]:"), "{new}");
     let (of_v1, only) = listed(&ground, "flows web --set v1");
     assert!(of_v1 >= 1 && only.iter().all(|flow| flow["set"] == "v1"), "{only:?}");
+    let (address, port) = V1_V4.rsplit_once(':').unwrap();
+    let old_there = [
+        (format!("--backend {address}"), true),
+        (format!("--backend {V1_V4}"), true),
+        (format!("--backend [fd00:99::1] --backend {address}"), true),
+        (format!("--backend {address}:1{port}"), false),
+        ("--backend 10.1.99.99".to_owned(), false),
+    ];
+    for (words, there) in old_there {
+        let (total, only) = listed(&ground, &format!("flows web {words}"));
+        assert_eq!(!established(&only, "v1").is_empty(), there, "{words}");
+        assert!(
+            total == only.len() as u64 && only.iter().all(|flow| flow["set"] == "v1"),
+            "{words}: {only:?}"
+        );
+    }
+    ground.expect("flows web --backend app", 2);
+    let live = ground.json("flows web --json --limit 1")["live"].as_u64().unwrap();
+    let (_, flows) = listed(&ground, "flows web");
+    let closing = flows.iter().filter(|flow| flow["state"] == "closing").count() as u64;
+    assert!(
+        live >= 2 && live + closing == total,
+        "{live} of {total}, {closing} closing"
+    );
     let table = ground.expect("flows web", 0).stdout;
     assert!(
         table.contains(old["client"].as_str().unwrap()) && table.contains(&format!("{total} flow")),

@@ -1,5 +1,6 @@
 //! Containers as the files ask for them: made, started again, and waited for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,8 @@ use crate::cli::printer::Printer;
 use crate::compose::{Port, Service, ServiceName};
 use crate::discovery::{Container, Engine, EngineError, LABEL_PROJECT};
 
-/// How often the agent is asked whether containers are ready.
-const ASK_EVERY: Duration = Duration::from_millis(100);
 /// One that was started has to live so long.
 const LIVES_FOR: Duration = Duration::from_millis(500);
-/// So often it is asked in between whether one that is waited for has ended.
-const LOOKS_BETWEEN: u32 = 5;
-/// A log gets a line of waiting this often.
-const LOG_EVERY: Duration = Duration::from_secs(5);
-
 /// Where the host's resolvers stand; the second where the first names only a local cache.
 const RESOLV_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 /// A resolver asks three at most, and the agent is the first.
@@ -225,66 +219,6 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// Waits until the agent says of each of these that it may serve.
-    pub async fn wait_ready(&self, containers: &[Container]) -> Result<Vec<IpAddr>, ApiError> {
-        let mut said: Option<Instant> = None;
-        let mut looks = 0_u32;
-        loop {
-            looks = looks.wrapping_add(1);
-            let document: ContainersDocument = self.client.get("/v1/containers").await?;
-            let mut addresses = Vec::new();
-            let mut waiting = None;
-            for container in containers {
-                match document.containers.iter().find(|one| one.id == container.id) {
-                    Some(one) if one.ready => addresses.extend(&one.addresses),
-                    Some(one) if one.sick => {
-                        let text = format!("container {}: {}; no traffic was moved", one.name, one.why);
-                        return Err(ApiError::new(ErrorCode::Refused, text));
-                    }
-                    Some(one) => waiting = Some(format!("container {}: {}", container.name, one.why)),
-                    None => waiting = Some(format!("container {}: the agent does not see it", container.name)),
-                }
-            }
-            let Some(waiting) = waiting else { return Ok(addresses) };
-            if looks.is_multiple_of(LOOKS_BETWEEN) {
-                self.none_has_ended(containers).await?;
-            }
-            if Instant::now() >= self.deadline {
-                let text =
-                    format!("{waiting}; the time is up and no traffic was moved: docker logs shows what it says");
-                return Err(ApiError::new(ErrorCode::TimedOut, text));
-            }
-            if said.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-                self.printer.progress(&waiting);
-                said = Some(Instant::now());
-            }
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-    }
-
-    async fn none_has_ended(&self, containers: &[Container]) -> Result<(), ApiError> {
-        let now = self.engine.containers().await.map_err(refused)?;
-        let has_ended = |one: &&Container| !one.running && containers.iter().any(|waited| waited.id == one.id);
-        match now.iter().find(has_ended) {
-            Some(one) => {
-                let text = format!("{}; no traffic was moved", ended_text(one));
-                Err(ApiError::new(ErrorCode::Refused, text))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Which of these may not serve, and why, as a part of a sentence.
-    pub(super) async fn not_ready(&self, containers: &[Container]) -> Result<Vec<(String, String)>, ApiError> {
-        let document: ContainersDocument = self.client.get("/v1/containers").await?;
-        let why = |container: &Container| match document.containers.iter().find(|one| one.id == container.id) {
-            Some(one) if one.ready => None,
-            Some(one) => Some((container.name.clone(), one.why.clone())),
-            None => Some((container.name.clone(), "the agent does not see it".to_owned())),
-        };
-        Ok(containers.iter().filter_map(why).collect())
-    }
-
     /// A container that ends as soon as it was started is no success, whatever was seen of it in between.
     pub(super) async fn all_live(
         &self,
@@ -292,19 +226,34 @@ impl<'a> Site<'a> {
         scale: u32,
         counted: &(dyn Fn(&Container) -> bool + Sync),
     ) -> Result<(), ApiError> {
+        match self.died_early(name, scale, counted).await? {
+            Some(why) => {
+                let text = format!("{why}; no traffic was moved");
+                Err(ApiError::new(ErrorCode::Refused, text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits a moment, and says what of a service has ended since it was started; `None`: nothing.
+    pub(super) async fn died_early(
+        &self,
+        name: &ServiceName,
+        scale: u32,
+        counted: &(dyn Fn(&Container) -> bool + Sync),
+    ) -> Result<Option<String>, ApiError> {
         tokio::time::sleep(LIVES_FOR).await;
         let mut own = self.containers_of(name).await?;
         own.retain(counted);
         let (running, ended): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.running);
         if running.len() >= usize::try_from(scale).unwrap_or(usize::MAX) {
-            return Ok(());
+            return Ok(None);
         }
         let text = match ended.last() {
             Some(one) => ended_text(one),
             None => format!("{} container(s) run and not {scale}", running.len()),
         };
-        let text = format!("service {name}: {text}; no traffic was moved");
-        Err(ApiError::new(ErrorCode::Refused, text))
+        Ok(Some(format!("service {name}: {text}")))
     }
 
     /// Containers of a service that run.
@@ -314,16 +263,17 @@ impl<'a> Site<'a> {
         Ok(own)
     }
 
-    /// Starts as many containers of a service as it lacks and waits for them; those that it started go again where one is
+    /// Starts as many containers of a service as it lacks and waits until they take connections at these ports; those that it started go again where one is
     /// not ready in time. Returns all that run.
     pub(super) async fn bring_new(
         &self,
         name: &ServiceName,
         scale: u32,
+        ports: &[BTreeSet<u16>],
         counted: &(dyn Fn(&Container) -> bool + Sync),
     ) -> Result<Vec<Container>, ApiError> {
         let before = self.containers_of(name).await?;
-        let brought = self.try_to_bring(name, scale, counted).await;
+        let brought = self.try_to_bring(name, scale, ports, counted).await;
         if brought.is_err() {
             let now = self.containers_of(name).await?;
             let was = |one: &Container| before.iter().find(|had| had.id == one.id).map(|had| had.running);
@@ -340,12 +290,13 @@ impl<'a> Site<'a> {
         &self,
         name: &ServiceName,
         scale: u32,
+        ports: &[BTreeSet<u16>],
         counted: &(dyn Fn(&Container) -> bool + Sync),
     ) -> Result<Vec<Container>, ApiError> {
         let started = self.grow_to(name, scale, counted).await?;
         let mut running = self.running_of(name).await?;
         running.retain(counted);
-        self.wait_ready(&running).await?;
+        self.wait_ready(name, &running, ports).await?;
         if started > 0 {
             self.all_live(name, scale, counted).await?;
         }
@@ -368,7 +319,7 @@ impl<'a> Site<'a> {
     }
 }
 
-fn ended_text(container: &Container) -> String {
+pub(super) fn ended_text(container: &Container) -> String {
     let name = &container.name;
     match container.exit_code {
         Some(code) => {

@@ -4,6 +4,7 @@ mod bring;
 mod config;
 mod files;
 mod lock;
+mod ready;
 mod recipe;
 mod renew;
 mod stack;

@@ -10,10 +10,11 @@ use hyper::Method;
 
 use super::bring::{Site, addresses};
 use super::stack::{self, Serving};
-use crate::api::{ApiError, ChangesDocument, ErrorCode, FLOWS_LISTED_MAX, FlowsDocument, SetPut, StatusDocument};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, FLOW_BACKENDS_MAX, FlowsDocument, SetPut, StatusDocument};
+use crate::cli::flows::backends_query;
 use crate::compose::ServiceName;
 use crate::discovery::Container;
-use crate::model::{AliasName, ContainerSource};
+use crate::model::{AliasName, BackendAddress, ContainerSource};
 
 /// How often it is looked whether connections have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -134,7 +135,9 @@ impl Site<'_> {
             None => self.running_of(name).await?,
         };
         if old.iter().all(is_new) {
-            return self.bring_new(name, service.scale, &|_| true).await;
+            return self
+                .bring_new(name, service.scale, &self.targets(name)?, &|_| true)
+                .await;
         }
         if followers.is_empty() {
             self.printer.note(&format!(
@@ -154,7 +157,7 @@ impl Site<'_> {
             self.end(&stale).await?;
         }
         self.pin(name, followers, &only(&old)).await?;
-        let brought = self.bring_new(name, service.scale, &is_new).await;
+        let brought = self.bring_new(name, service.scale, &self.targets(name)?, &is_new).await;
         // Where an earlier one left new ones, they are not to serve with the old ones.
         if brought.is_err() && begun.is_none_or(|begun| begun.others.is_empty()) {
             self.unpin(name, followers, &old).await?;
@@ -220,14 +223,16 @@ impl Site<'_> {
         Ok(true)
     }
 
-    /// Connections to these addresses by the aliases of a service.
-    async fn flows_to(&self, followers: &[Follower], addresses: &[IpAddr]) -> Result<usize, ApiError> {
+    /// Connections to these addresses by the aliases of a service that have not begun to close.
+    async fn flows_to(&self, followers: &[Follower], addresses: &[IpAddr]) -> Result<u64, ApiError> {
         let mut count = 0;
         for follower in followers {
-            let path = format!("/v1/aliases/{}/flows?limit={FLOWS_LISTED_MAX}", follower.alias);
-            let document: FlowsDocument = self.client.get(&path).await?;
-            let live = document.flows.iter().filter(|flow| flow.state != "closing");
-            count += live.filter(|flow| addresses.contains(&flow.backend.ip())).count();
+            for some in addresses.chunks(FLOW_BACKENDS_MAX) {
+                let each: Vec<BackendAddress> = some.iter().copied().map(BackendAddress::anywhere).collect();
+                let path = format!("/v1/aliases/{}/flows?limit=1&{}", follower.alias, backends_query(&each));
+                let document: FlowsDocument = self.client.get(&path).await?;
+                count += document.live;
+            }
         }
         Ok(count)
     }

@@ -1,13 +1,13 @@
 //! From aliases of a project to what the agent is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use crate::api::{ApiError, ApplyRequest, ErrorCode, PlacePort, Places};
 use crate::compose::{AliasService, Port, Project, Published, ServiceName};
 use crate::model::{
-    AliasName, AliasSpec, BackendAddress, ContainerSource, Listener, PathPolicy, SetSpec, StackName, StackSpec,
-    UdpPolicy, Weight,
+    AliasName, AliasSpec, BackendAddress, ContainerSource, Listener, PathPolicy, Protocol, SetSpec, StackName,
+    StackSpec, UdpPolicy, Weight,
 };
 
 /// The containers of a service that serve it.
@@ -31,6 +31,15 @@ pub(super) struct KernelAlias<'p> {
     pub target: Option<NonZeroU16>,
     ports: Vec<Published>,
     inside: Vec<Port>,
+}
+
+impl KernelAlias<'_> {
+    /// The TCP ports of containers that it leads to; one of them is to take connections.
+    pub(super) fn target_ports(&self) -> BTreeSet<u16> {
+        let tcp = |port: &&Port| port.protocol == Protocol::Tcp;
+        let ports = self.inside.iter().filter(tcp);
+        ports.map(|port| self.target.unwrap_or(port.number).get()).collect()
+    }
 }
 
 /// The aliases of a project, balancers with several targets divided. The first target in the files has the alias's name, so that

@@ -1,6 +1,7 @@
 //! `switcher compose up`.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use hyper::Method;
 
@@ -12,6 +13,7 @@ use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
 use crate::compose::{Project, ServiceName};
+use crate::discovery::Container;
 
 /// Connections were left at the deadline.
 const FLOWS_LEFT: u8 = 4;
@@ -87,7 +89,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     Ok(code)
 }
 
-fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
+fn every(addresses: Vec<IpAddr>) -> Serving {
     Serving {
         addresses,
         hashes: Vec::new(),
@@ -95,8 +97,9 @@ fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
 }
 
 /// A service as the files ask for it, all of its containers ready.
-async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<std::net::IpAddr>, ApiError> {
+async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<IpAddr>, ApiError> {
     let scale = site.loaded.project.services[name].scale;
+    let ran = site.running_of(name).await?;
     let (started, mut all) = site.grow(name, scale).await?;
     all.retain(|one| one.running);
     if all.len() > usize::try_from(scale).unwrap_or(usize::MAX) {
@@ -106,11 +109,44 @@ async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<std::net::IpAd
             all.len()
         ));
     }
-    let addresses = site.wait_ready(&all).await?;
+    if !site.is_waited_for(name) {
+        return without_waiting(site, name, started, &all).await;
+    }
+    let sick = site.sick_of(name, &ran).await?;
+    if sick.len() < all.len() {
+        for (container, why) in &sick {
+            site.printer
+                .note(&format!("warning: container {container}: {why}; the others serve"));
+        }
+        all.retain(|one| !sick.iter().any(|(name, _)| *name == one.name));
+    }
+    let addresses = site.wait_ready(name, &all, &site.targets(name)?).await?;
     if started > 0 {
         site.all_live(name, scale, &|_| true).await?;
     }
     Ok(addresses)
+}
+
+/// No alias and no other service needs it: what it lacks holds up nobody. One that ends at once is told all the same.
+async fn without_waiting(
+    site: &Site<'_>,
+    name: &ServiceName,
+    started: usize,
+    all: &[Container],
+) -> Result<Vec<IpAddr>, ApiError> {
+    let scale = site.loaded.project.services[name].scale;
+    if started > 0
+        && let Some(why) = site.died_early(name, scale, &|_| true).await?
+    {
+        site.printer.note(&format!("warning: {why}"));
+        return Ok(addresses(all));
+    }
+    for (container, why) in site.not_ready(name, all).await? {
+        site.printer.note(&format!(
+            "warning: container {container}: {why}; no alias leads to it, and it is not waited for"
+        ));
+    }
+    Ok(addresses(all))
 }
 
 /// What serves goes on serving, until somebody says how the upgrade ends.
@@ -187,7 +223,7 @@ async fn may_be_confirmed(site: &Site<'_>, name: &ServiceName, left: &Unconfirme
             "no container of the new version runs; go back with: switcher compose up -d --rollback".to_owned(),
         );
     }
-    if let Some((container, why)) = site.not_ready(&left.serving).await?.into_iter().next() {
+    if let Some((container, why)) = site.not_ready(name, &left.serving).await?.into_iter().next() {
         return refuse(format!(
             "container {container}: {why}; wait for it, or go back with: switcher compose up -d --rollback"
         ));
@@ -215,7 +251,7 @@ async fn rollback(args: &Args, site: &Site<'_>, followers: &Followers) -> End {
         }
         let (old, new) = left.old_and_new();
         if is_switched {
-            site.wait_ready(&old).await?;
+            site.wait_ready(name, &old, &site.targets(name)?).await?;
         }
         running.insert(name.clone(), only(&old));
         back.push((name, own, old, new));

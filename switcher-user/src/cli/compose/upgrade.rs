@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::bring::{Site, addresses};
+use super::ready::groups;
 use super::stack::{self, KernelAlias, Serving};
 use crate::api::{AliasStatus, ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument, UpgradeRequest};
 use crate::cli::End;
@@ -87,7 +88,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
     };
     args.warn(site, scale);
-    let new = site.bring_new(&args.to, scale, &|_| true).await?;
+    let mut ports = site.targets(&args.to)?;
+    ports.extend(groups(aliases.iter()));
+    let new = site.bring_new(&args.to, scale, &ports, &|_| true).await?;
     if !args.update_links {
         let text = format!(
             "{} runs; links stay as they are, so it gets no connection by an alias",
