@@ -38,6 +38,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return;
         };
+        self.leaving.forget(&snapshot, Instant::now());
         if let Err(error) = self.try_to_follow(&snapshot).await {
             let text = format!("the containers could not be followed: {error}");
             if !self.container_notes.contains(&text) {
@@ -48,7 +49,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
-        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready;
+        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
         let ready: Vec<Candidate> = snapshot.containers.iter().filter(is_ready).map(candidate).collect();
         let taken: BTreeSet<u32> = self.desired.set_ids().collect();
         let mut next = (*self.desired).clone();
@@ -131,7 +132,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         foreign
     }
 
-    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.containers.as_ref().map(|receiver| Arc::clone(&receiver.borrow()))
     }
 
@@ -166,37 +167,46 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     pub(super) fn containers(&self) -> Result<Reply, ApiError> {
-        let Some(snapshot) = self.snapshot() else {
-            let text = "this agent does not follow containers; start it with --docker";
-            return Err(ApiError::new(ErrorCode::Refused, text));
-        };
+        let snapshot = self.snapshot().ok_or_else(not_followed)?;
+        let leaves = |seen: &Seen| self.leaving.has(&seen.container.id);
         Ok(Reply::Containers(Box::new(ContainersDocument {
             schema: SCHEMA,
             socket: snapshot.socket.display().to_string(),
             absent: snapshot.absent.clone(),
             dns: self.dns.map(|place| place.ip()),
             host: snapshot.host.clone(),
-            containers: snapshot.containers.iter().map(status).collect(),
+            containers: snapshot
+                .containers
+                .iter()
+                .map(|seen| status(seen, leaves(seen)))
+                .collect(),
         })))
     }
 }
 
-fn status(seen: &Seen) -> ContainerStatus {
+pub(super) fn not_followed() -> ApiError {
+    let text = "this agent does not follow containers; start it with --docker";
+    ApiError::new(ErrorCode::Refused, text)
+}
+
+fn status(seen: &Seen, leaving: bool) -> ContainerStatus {
     let container = &seen.container;
     ContainerStatus {
         id: container.id.clone(),
         name: container.name.clone(),
         addresses: container.addresses.iter().map(|address| address.address).collect(),
-        ready: seen.readiness == Readiness::Ready,
+        ready: seen.readiness == Readiness::Ready && !leaving,
         sick: container.health == Health::Unhealthy,
         why: match seen.readiness {
+            Readiness::Ready if leaving => "it was told to leave".to_owned(),
             Readiness::Ready => String::new(),
             Readiness::Not(why) => why.to_owned(),
         },
+        leaving,
     }
 }
 
-fn candidate(seen: &Seen) -> Candidate {
+pub(super) fn candidate(seen: &Seen) -> Candidate {
     let container = &seen.container;
     let labelled = container.alias_and_set();
     Candidate {

@@ -15,6 +15,7 @@ mod forecast;
 mod healths;
 mod hold;
 mod hooks;
+mod leaving;
 mod leftovers;
 mod listing;
 mod owner;

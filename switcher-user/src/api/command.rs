@@ -6,9 +6,9 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, DetachedDocument,
-    FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, Progress, ReceiptsDocument, SetPut,
-    SplitRequest, StatusDocument, UpgradeRequest,
+    AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, ContainersRequest,
+    DetachedDocument, FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, LeavingDocument,
+    Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -45,6 +45,10 @@ pub enum Command {
     Status(Option<AliasName>),
     /// List the containers that discovery sees.
     Containers,
+    /// Take containers out of their sets, and say what they still hold.
+    Leave(ContainersRequest),
+    /// Let them serve again.
+    Stay(ContainersRequest),
     /// List flows.
     Flows(FlowsRequest),
     /// List the newest receipts.
@@ -88,6 +92,8 @@ pub enum Reply {
     Hold(Box<HoldDocument>),
     /// To `GET /v1/containers`.
     Containers(Box<ContainersDocument>),
+    /// To `POST /v1/containers/leave` and `stay`.
+    Leaving(Box<LeavingDocument>),
     /// To `flows`.
     Flows(Box<FlowsDocument>),
     /// To `upgrade --dry-run`.

@@ -10,5 +10,6 @@ mod podman;
 mod registry;
 mod renewed;
 mod restarts;
+mod shrink;
 mod thread;
 mod upgrade;

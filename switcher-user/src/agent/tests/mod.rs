@@ -164,6 +164,7 @@ impl Agent {
             dry_run,
             prune,
             force: false,
+            take_over: false,
             places: BTreeMap::new(),
         })))
         .await

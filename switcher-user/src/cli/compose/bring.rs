@@ -227,6 +227,7 @@ impl<'a> Site<'a> {
 
     /// Waits until the agent says of each of these that it may serve.
     pub async fn wait_ready(&self, containers: &[Container]) -> Result<Vec<IpAddr>, ApiError> {
+        self.welcome(containers).await?;
         let mut said: Option<Instant> = None;
         let mut looks = 0_u32;
         loop {

@@ -2,11 +2,16 @@
 
 mod bring;
 mod config;
+mod confirm;
 mod files;
 mod lock;
 mod recipe;
 mod renew;
+mod retire;
+mod rollback;
+mod shrink;
 mod stack;
+mod stage;
 mod up;
 mod upgrade;
 
