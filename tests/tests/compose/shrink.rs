@@ -21,14 +21,6 @@ services:
     )
 }
 
-fn names(site: &Site) -> Vec<String> {
-    let names = site.dockerd.docker("ps -a --format {{.Names}}");
-    let own = names.split_whitespace().filter(|name| name.starts_with("shop-"));
-    let mut names: Vec<String> = own.map(str::to_owned).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_smaller_scale_is_drained_inside_and_outside_and_the_command_goes_on_where_it_was() {
     let site = Site::new();
@@ -49,7 +41,7 @@ fn a_smaller_scale_is_drained_inside_and_outside_and_the_command_goes_on_where_i
         said.contains("are left at shop-app-2, shop-app-3") && said.contains("run the same command again"),
         "{said}"
     );
-    assert_eq!(names(&site), ["shop-app-1", "shop-app-2", "shop-app-3"]);
+    assert_eq!(site.names(), ["shop-app-1", "shop-app-2", "shop-app-3"]);
     assert_eq!(site.backends("lb", "app"), 1);
     // Neither discovery nor the agent puts them back meanwhile.
     interrupt::sleep(SOME_LISTINGS).unwrap();
@@ -68,7 +60,7 @@ fn a_smaller_scale_is_drained_inside_and_outside_and_the_command_goes_on_where_i
         said.contains("shop-app-3: removed") && said.contains("shop-app-2: removed"),
         "{said}"
     );
-    assert_eq!(names(&site), ["shop-app-1"]);
+    assert_eq!(site.names(), ["shop-app-1"]);
     let said = up(1, "", 0);
     assert!(said.contains("nothing to do"), "{said}");
     interrupt::sleep(SETTLE).unwrap();
@@ -90,7 +82,7 @@ fn who_was_told_to_leave_serves_again_where_the_files_want_that() {
     up(1, "--timeout 3s", 4);
     assert_eq!(site.backends("lb", "app"), 1);
     up(3, "", 0);
-    assert_eq!((site.backends("lb", "app"), names(&site).len()), (3, 3));
+    assert_eq!((site.backends("lb", "app"), site.names().len()), (3, 3));
     all_answered(&mut load);
 }
 
@@ -118,14 +110,12 @@ fn a_scale_of_0_ends_what_no_alias_leads_to_and_is_refused_elsewhere() {
     let said = up(&none.replace("links: [v1]", "links: [v2]"), 0);
     assert!(said.contains("shop-v1-1: removed"), "{said}");
     assert_eq!(
-        (names(&site), site.sets("lb")),
+        (site.names(), site.sets("lb")),
         (vec!["shop-v2-1".to_owned()], vec!["v2".to_owned()])
     );
     // Another alias than those of the files may lead there, and that counts too.
     site.expect("alias put by-hand --listen 10.0.0.1:8001/tcp", 0);
-    let place = site
-        .dockerd
-        .docker("inspect -f {{.NetworkSettings.Networks.shop_default.IPAddress}} shop-v2-1");
+    let place = site.address("shop-v2-1");
     site.expect(&format!("set put by-hand any --backend {place}:80"), 0);
     site.expect("split by-hand any=1", 0);
     let back = TWO.replace("v2\", ports: [\"80\"]}", "v2\", ports: [\"80\"], scale: 0}");
@@ -134,7 +124,7 @@ fn a_scale_of_0_ends_what_no_alias_leads_to_and_is_refused_elsewhere() {
         said.contains("set by-hand/any") && said.contains("leads to container shop-v2-1"),
         "{said}"
     );
-    assert_eq!(names(&site), ["shop-v1-1", "shop-v2-1"]);
+    assert_eq!(site.names(), ["shop-v1-1", "shop-v2-1"]);
     let report = all_answered(&mut load);
     assert!(
         report.answers["v1"] > 0 && report.answers["v2"] > 0,

@@ -5,6 +5,7 @@ mod changes;
 pub(super) mod fakes;
 mod full_disk;
 mod health;
+mod leaving;
 mod lifecycle;
 mod recall;
 mod rollouts;

@@ -1,9 +1,11 @@
 //! `switcher compose`: the project that compose files describe.
 
 mod bring;
+mod cleanup;
 mod config;
 mod confirm;
 mod files;
+mod leads;
 mod lock;
 mod recipe;
 mod renew;

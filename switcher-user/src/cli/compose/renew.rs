@@ -56,30 +56,30 @@ pub(super) fn only(containers: &[Container]) -> Serving {
 }
 
 impl Site<'_> {
-    pub(super) async fn followers(&self) -> Result<Followers, ApiError> {
-        let status: StatusDocument = self.client.get("/v1/status").await?;
+    /// The sets that follow services of the project, by service.
+    pub(super) fn followers(&self, status: &StatusDocument) -> Followers {
         let mut followers = Followers::new();
-        for alias in status.aliases {
-            for set in alias.sets {
+        for alias in &status.aliases {
+            for set in &alias.sets {
                 let Some(ContainerSource::Service {
                     project,
                     service,
                     hashes,
                     port,
-                }) = set.containers
+                }) = &set.containers
                 else {
                     continue;
                 };
-                if project == self.loaded.name && service == set.name {
-                    followers.entry(service).or_default().push(Follower {
+                if *project == self.loaded.name && *service == set.name {
+                    followers.entry(service.clone()).or_default().push(Follower {
                         alias: alias.name.clone(),
-                        port,
-                        hashes,
+                        port: *port,
+                        hashes: hashes.clone(),
                     });
                 }
             }
         }
-        Ok(followers)
+        followers
     }
 
     /// Makes containers of what the files ask for beside the ones that run; these serve until all are switched at once.

@@ -4,6 +4,7 @@ use hyper::Method;
 
 use super::bring::Site;
 use super::renew::Followers;
+use super::retire::LAND_TIME;
 use super::stack::Serving;
 use crate::api::{ApiError, ChangesDocument, ErrorCode};
 use crate::compose::{Project, ServiceName};
@@ -126,7 +127,7 @@ impl Site<'_> {
         for follower in followers.get(name).into_iter().flatten() {
             let path = format!("/v1/aliases/{}/sets/{name}", follower.alias);
             let removed: Result<ChangesDocument, ApiError> =
-                self.client.change(Method::DELETE, &path, &(), self.left()).await;
+                self.client.change(Method::DELETE, &path, &(), LAND_TIME).await;
             if let Err(error) = removed {
                 self.printer
                     .note(&format!("warning: set {}/{name}: {error}", follower.alias));

@@ -10,7 +10,7 @@ use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
 use super::stage::{Stage, Unconfirmed};
 use super::{confirm, rollback};
-use crate::api::{ApiError, ChangesDocument, ErrorCode};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument};
 use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
@@ -53,7 +53,8 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
             "'up' in the foreground is not supported: containers are Docker's and the switch is the agent's; use up -d";
         return Err(ApiError::new(ErrorCode::Invalid, text));
     }
-    let followers = site.followers().await?;
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    let followers = site.followers(&status);
     if args.confirm_upgrade {
         return confirm::run(site, &followers).await;
     }
