@@ -5,6 +5,7 @@
 mod cleanup;
 mod docker;
 mod ends;
+mod interrupted;
 mod labels;
 mod networks;
 mod podman;
