@@ -13,5 +13,6 @@ mod registry;
 mod renewed;
 mod restarts;
 mod shrink;
+mod strangers;
 mod thread;
 mod upgrade;

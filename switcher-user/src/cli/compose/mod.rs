@@ -14,6 +14,7 @@ mod rollback;
 mod shrink;
 mod stack;
 mod stage;
+mod strangers;
 mod up;
 mod upgrade;
 

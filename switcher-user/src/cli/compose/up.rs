@@ -9,7 +9,7 @@ use super::renew::{Follower, Renewed, only};
 use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
 use super::stage::{Stage, Unconfirmed};
-use super::{confirm, rollback};
+use super::{confirm, rollback, strangers};
 use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument};
 use crate::cli::End;
 use crate::cli::page::changes_page;
@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Let the containers from before an --upgrade serve again, and remove the new ones.
     #[arg(short, long, group = "how")]
     rollback: bool,
+    /// Take over aliases that were made by hand or are another project's, and ports where SSH, etcd or the agent waits for clients.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -57,6 +60,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     let followers = site.followers(&status);
     if args.confirm_upgrade {
         return confirm::run(site, &followers).await;
+    }
+    if !args.force {
+        site.refuse_foreign_aliases(&status)?;
     }
     if args.rollback {
         return rollback::run(args, site, &followers).await;
@@ -82,6 +88,8 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         ));
     }
     let ended = site.shrink(&plan.excess, &followers).await?;
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    strangers::tell(site, &status).await?;
     Ok(if ended { code } else { FLOWS_LEFT })
 }
 
@@ -203,7 +211,8 @@ async fn unconfirmed(
 }
 
 pub(super) async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
-    let request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
+    let mut request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
+    (request.force, request.take_over) = (args.force, args.force);
     if request.spec.aliases.is_empty() {
         site.printer.note("the files name no alias: nothing is switched");
         return Ok(0);
