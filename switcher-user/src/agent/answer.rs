@@ -51,6 +51,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 return ControlFlow::Continue(());
             }
             Command::Containers(query) => self.containers(query.as_ref()),
+            Command::Leave(request) => self.leave(&request.ids).await,
+            Command::Stay(request) => self.stay(&request.ids).await,
             Command::Apply(request) => self.apply(*request, asked).await,
             Command::AliasPut(alias, put) => self.alias_put(&alias, &put, asked).await,
             Command::AliasRm(alias) => self.alias_rm(&alias, asked).await,

@@ -40,6 +40,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return;
         };
+        self.leaving.forget(&snapshot, Instant::now());
         if let Err(error) = self.try_to_follow(&snapshot).await {
             let text = format!("the containers could not be followed: {error}");
             if !self.container_notes.contains(&text) {
@@ -50,7 +51,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
-        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready;
+        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
         let ready: Vec<Candidate> = snapshot.containers.iter().filter(is_ready).map(candidate).collect();
         let taken: BTreeSet<u32> = self.desired.set_ids().collect();
         let mut next = (*self.desired).clone();
@@ -133,7 +134,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         foreign
     }
 
-    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         let discovery = self.containers.as_ref()?;
         Some(Arc::clone(&discovery.seen.borrow()))
     }
@@ -169,10 +170,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     pub(super) fn containers(&mut self, query: Option<&ContainersQuery>) -> Result<Reply, ApiError> {
-        let Some(discovery) = &mut self.containers else {
-            let text = "this agent does not follow containers; start it with --docker";
-            return Err(ApiError::new(ErrorCode::Refused, text));
-        };
+        let discovery = self.containers.as_mut().ok_or_else(not_followed)?;
         if let Some(query) = query {
             discovery.ask(query, Instant::now());
             discovery.tell(&self.desired, Instant::now());
@@ -180,15 +178,21 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let snapshot = Arc::clone(&discovery.seen.borrow());
         let asked = |seen: &&Seen| query.is_none_or(|query| is_of(seen, query));
         let containers = snapshot.containers.iter().filter(asked);
+        let leaves = |seen: &Seen| self.leaving.has(&seen.container.id);
         Ok(Reply::Containers(Box::new(ContainersDocument {
             schema: SCHEMA,
             socket: snapshot.socket.display().to_string(),
             absent: snapshot.absent.clone(),
             dns: self.dns.map(|place| place.ip()),
             host: snapshot.host.clone(),
-            containers: containers.map(|seen| status(seen, query)).collect(),
+            containers: containers.map(|seen| status(seen, query, leaves(seen))).collect(),
         })))
     }
+}
+
+pub(super) fn not_followed() -> ApiError {
+    let text = "this agent does not follow containers; start it with --docker";
+    ApiError::new(ErrorCode::Refused, text)
 }
 
 fn is_of(seen: &Seen, query: &ContainersQuery) -> bool {
@@ -196,13 +200,14 @@ fn is_of(seen: &Seen, query: &ContainersQuery) -> bool {
     seen.container.project_and_service() == Some((&*key.0, &*key.1))
 }
 
-fn status(seen: &Seen, query: Option<&ContainersQuery>) -> ContainerStatus {
+fn status(seen: &Seen, query: Option<&ContainersQuery>, leaving: bool) -> ContainerStatus {
     let container = &seen.container;
     let groups = query.map_or(&[][..], |query| &query.groups[..]);
     let lacks = match groups {
         [] => seen.lacks(&BTreeSet::new()),
         groups => groups.iter().find_map(|ports| seen.lacks(ports)),
     };
+    let lacks = lacks.or_else(|| leaving.then(|| "it was told to leave".to_owned()));
     // Where several ports are asked for, an address counts that has them all.
     let all = container.addresses.iter().map(|address| address.address);
     let addresses: Vec<IpAddr> = all
@@ -216,10 +221,11 @@ fn status(seen: &Seen, query: Option<&ContainersQuery>) -> ContainerStatus {
         ready: lacks.is_none(),
         sick: container.health == Health::Unhealthy,
         why: lacks.unwrap_or_default(),
+        leaving,
     }
 }
 
-fn candidate(seen: &Seen) -> Candidate {
+pub(super) fn candidate(seen: &Seen) -> Candidate {
     let container = &seen.container;
     let labelled = container.alias_and_set();
     Candidate {

@@ -61,10 +61,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// A drain of these sets waits for the flow. A quiet conversation whose next datagram goes to the new set anyway is none of
 /// those: it would keep an old version for minutes that nobody will talk to again.
 pub(super) fn is_waited_for(flow: &FlowView, set_ids: &[u32]) -> bool {
-    !flow.expired
-        && flow.state != FlowState::Closing
-        && set_ids.contains(&flow.set_id)
-        && (!flow.moves || flow.idle <= ANSWER_TIME)
+    set_ids.contains(&flow.set_id) && is_held(flow)
+}
+
+/// Its backend is not to end before it.
+pub(super) fn is_held(flow: &FlowView) -> bool {
+    !flow.expired && flow.state != FlowState::Closing && (!flow.moves || flow.idle <= ANSWER_TIME)
 }
 
 /// Looks until the owner has gone, or drops its end of `watching`.

@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::kernel::KernelError;
 use crate::model::{Action, AliasName, AliasPolicy, Listener, Outcome, SetName};
-use crate::plan::{Desired, FlowSetIds, Refusal, RemovedSet, shadowed};
+use crate::plan::{Desired, FlowSetIds, Reach, Refusal, RemovedSet, shadowed};
 
 /// How a change is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +30,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
         self.place(&mut request)?;
-        next.converge(&request.spec, request.prune, &taken)?;
+        let reach = Reach {
+            prune: request.prune,
+            take_over: request.take_over,
+        };
+        next.converge(&request.spec, reach, &taken)?;
         let mut named: BTreeSet<AliasName> = request.spec.aliases.keys().cloned().collect();
         named.extend(
             self.desired

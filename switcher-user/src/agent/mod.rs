@@ -16,6 +16,7 @@ mod healths;
 mod hold;
 mod hooks;
 mod interest;
+mod leaving;
 mod leftovers;
 mod listing;
 mod owner;

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::drain::Sight;
 use super::healths::Healths;
 use super::hooks::{Edge, Edges};
+use super::leaving::Leaving;
 use super::port::{Host, Kernel, Shared};
 use super::queues::Queues;
 use super::running::Running;
@@ -77,6 +78,8 @@ pub(super) struct Owner<K, H> {
     pub(super) wall: Arc<WallClock>,
     /// What discovery sees of the containers.
     pub(super) containers: Containers,
+    /// Those that were told to leave.
+    pub(super) leaving: Leaving,
     /// What is to be said of them, as sentences.
     pub(super) container_notes: Vec<String>,
     /// Where addresses of aliases come from that have none of their own.

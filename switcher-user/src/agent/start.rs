@@ -12,6 +12,7 @@ use super::containers::Containers;
 use super::disk::Disk;
 use super::healths::Healths;
 use super::hooks::Edges;
+use super::leaving::Leaving;
 use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
 use super::queues::Queues;
@@ -79,6 +80,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             changes,
             wall: Arc::new(WallClock::default()),
             containers: beside.containers,
+            leaving: Leaving::default(),
             container_notes: Vec::new(),
             pool: beside.pool,
             dns: beside.dns,

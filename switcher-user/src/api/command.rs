@@ -7,8 +7,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AliasPut, AliasesDocument, ApiError, ApplyRequest, ChangesDocument, ContainersDocument, ContainersQuery,
-    DetachedDocument, FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest, Progress,
-    ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
+    ContainersRequest, DetachedDocument, FlowsDocument, FlowsRequest, ForecastDocument, HoldDocument, HoldRequest,
+    LeavingDocument, Progress, ReceiptsDocument, SetPut, SplitRequest, StatusDocument, UpgradeRequest,
 };
 use crate::model::{AliasName, Caller, Receipt, SetName};
 
@@ -45,6 +45,10 @@ pub enum Command {
     Status(Option<AliasName>),
     /// List the containers that discovery sees.
     Containers(Option<ContainersQuery>),
+    /// Take containers out of their sets, and say what they still hold.
+    Leave(ContainersRequest),
+    /// Let them serve again.
+    Stay(ContainersRequest),
     /// List flows.
     Flows(FlowsRequest),
     /// List the newest receipts.
@@ -88,6 +92,8 @@ pub enum Reply {
     Hold(Box<HoldDocument>),
     /// To `GET /v1/containers`.
     Containers(Box<ContainersDocument>),
+    /// To `POST /v1/containers/leave` and `stay`.
+    Leaving(Box<LeavingDocument>),
     /// To `flows`.
     Flows(Box<FlowsDocument>),
     /// To `upgrade --dry-run`.

@@ -27,6 +27,9 @@ pub struct ApplyRequest {
     /// Take new listeners also where they take clients from what the host is managed by, and addresses that others answer for.
     #[serde(default)]
     pub force: bool,
+    /// Take aliases that are another stack's.
+    #[serde(default)]
+    pub take_over: bool,
     /// Listeners beside those of the file, at addresses that the agent knows.
     #[serde(default)]
     pub places: BTreeMap<AliasName, Places>,
@@ -132,6 +135,52 @@ pub struct ContainerStatus {
     pub sick: bool,
     /// Why not; empty: they may.
     pub why: String,
+    /// A command asked that it leaves; it serves again when its time is up.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+/// Most containers that one request names.
+pub const CONTAINERS_NAMED_MAX: usize = 4_096;
+
+/// `POST /v1/containers/leave` and `/v1/containers/stay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainersRequest {
+    /// Their ids, at most [`CONTAINERS_NAMED_MAX`].
+    pub ids: Vec<String>,
+}
+
+/// Answer to both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingDocument {
+    /// Version of the document.
+    pub schema: u32,
+    /// Epoch of the image that the kernel reads now.
+    pub epoch: u64,
+    /// How long they get no new connection from now on; none: they serve.
+    pub for_ms: Option<u64>,
+    /// What each of them still holds, in the order they were named.
+    pub containers: Vec<HeldFlows>,
+}
+
+/// What one container still holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFlows {
+    /// Its id.
+    pub id: String,
+    /// Its name; empty: the agent does not see it.
+    pub name: String,
+    /// Flows that it holds, of all aliases.
+    pub flows: u64,
+}
+
+impl LeavingDocument {
+    /// Flows that they hold together.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        self.containers.iter().map(|one| one.flows).sum()
+    }
 }
 
 /// `PUT /v1/aliases/{alias}`.

@@ -15,9 +15,10 @@ mod status;
 pub use crate::model::UpgradeRequest;
 pub use command::{Command, Envelope, Reply};
 pub use documents::{
-    AliasPut, AliasSummary, AliasesDocument, ApplyRequest, Change, ChangesDocument, ContainerStatus,
-    ContainersDocument, ContainersQuery, DetachedDocument, HoldDocument, HoldRequest, PlacePort, Places, Progress,
-    ReceiptSummary, ReceiptsDocument, SetProgress, SetPut, SplitRequest,
+    AliasPut, AliasSummary, AliasesDocument, ApplyRequest, CONTAINERS_NAMED_MAX, Change, ChangesDocument,
+    ContainerStatus, ContainersDocument, ContainersQuery, ContainersRequest, DetachedDocument, HeldFlows, HoldDocument,
+    HoldRequest, LeavingDocument, PlacePort, Places, Progress, ReceiptSummary, ReceiptsDocument, SetProgress, SetPut,
+    SplitRequest,
 };
 pub use error::{ApiError, ErrorCode};
 pub use extract::TIMEOUT_HEADER;

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::extract::{Asker, Body, Place, invalid};
 use super::{
-    AliasPut, ApiError, ApplyRequest, Command, ContainersQuery, Envelope, ErrorCode, FLOW_BACKENDS_MAX, FLOWS_LISTED,
-    FLOWS_LISTED_MAX, FlowsRequest, HoldRequest, Progress, REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest,
-    UpgradeRequest,
+    AliasPut, ApiError, ApplyRequest, CONTAINERS_NAMED_MAX, Command, ContainersQuery, ContainersRequest, Envelope,
+    ErrorCode, FLOW_BACKENDS_MAX, FLOWS_LISTED, FLOWS_LISTED_MAX, FlowsRequest, HoldRequest, Progress,
+    REQUEST_BYTES_MAX, Reply, SetPut, SplitRequest, UpgradeRequest,
 };
 use crate::model::{AliasName, BackendAddress, SetName, StackName};
 
@@ -29,6 +29,8 @@ pub(super) fn router(agent: mpsc::Sender<Envelope>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/apply", post(apply))
         .route("/v1/containers", get(containers))
+        .route("/v1/containers/leave", post(leave))
+        .route("/v1/containers/stay", post(stay))
         .route("/v1/aliases", get(alias_ls))
         .route("/v1/aliases/{alias}", put(alias_put).delete(alias_rm))
         .route("/v1/aliases/{alias}/sets/{set}", put(set_put).merge(delete(set_rm)))
@@ -123,6 +125,24 @@ async fn containers(
         _ => return Err(invalid("query: name 'project' and 'service', or nothing".to_owned())),
     };
     ask(agent, asker, Command::Containers(asked)).await
+}
+
+async fn leave(agent: Agent, asker: Asker, Body(request): Body<ContainersRequest>) -> Answer {
+    ask(agent, asker, Command::Leave(checked(request)?)).await
+}
+
+async fn stay(agent: Agent, asker: Asker, Body(request): Body<ContainersRequest>) -> Answer {
+    ask(agent, asker, Command::Stay(checked(request)?)).await
+}
+
+fn checked(request: ContainersRequest) -> Result<ContainersRequest, ApiError> {
+    if request.ids.len() > CONTAINERS_NAMED_MAX {
+        let count = request.ids.len();
+        return Err(invalid(format!(
+            "ids: {count} of them; name {CONTAINERS_NAMED_MAX} at most"
+        )));
+    }
+    Ok(request)
 }
 
 async fn alias_ls(agent: Agent, asker: Asker) -> Answer {

@@ -44,6 +44,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
         dry_run: args.dry_run,
         prune: args.prune,
         force: args.force,
+        take_over: false,
         places: BTreeMap::new(),
     };
     let answer = client

@@ -8,6 +8,9 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, EndpointSetti
 
 use super::{LABEL_ALIAS, LABEL_HASH, LABEL_NUMBER, LABEL_PORT, LABEL_PROJECT, LABEL_SERVICE, LABEL_SET};
 
+/// Digits of the hashes that `switcher compose` writes: 128 bits. docker-compose writes 256.
+pub const HASH_DIGITS: usize = 32;
+
 /// What a health check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -138,6 +141,12 @@ impl Container {
     #[must_use]
     pub fn hash(&self) -> Option<&str> {
         self.label(LABEL_HASH)
+    }
+
+    /// True where `switcher compose` made it: docker-compose's hashes are longer, and what is made by hand has none.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.number().is_some() && self.hash().is_some_and(|hash| hash.len() == HASH_DIGITS)
     }
 
     /// The port that its label names.

@@ -14,7 +14,7 @@ mod watch;
 pub use container::{Address, Container, Health, Readiness};
 pub use engine::{DOCKER_SOCKET, Engine, EngineError, Event};
 pub use interest::{Interest, PORTS_ASKED_MAX};
-pub use state::{Seen, Snapshot};
+pub use state::{LEAVING_FOR, Seen, Snapshot};
 pub use watch::Watcher;
 
 /// Label: the alias that a container serves.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::{Container, Event, Health, Interest, Readiness};
 
-/// A container that got its stop signal and still runs this long after it serves again: more than any grace period.
-const LEAVING_FOR: Duration = Duration::from_secs(600);
+/// A container that got its stop signal, or was told to leave, and still runs this long after it serves again: more than any
+/// grace period.
+pub const LEAVING_FOR: Duration = Duration::from_secs(600);
 /// The signals that end a process: HUP and USR1 are for other things.
 const ENDING_SIGNALS: [u32; 5] = [2, 3, 9, 15, 28];
 

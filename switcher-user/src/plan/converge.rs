@@ -3,23 +3,47 @@
 use super::{Desired, FlowSetIds, Refusal};
 use crate::model::{AliasName, AliasPolicy, AliasSpec, SetName, StackName, StackSpec};
 
+/// How far a stack file reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// What its stack owns and the file omits goes.
+    pub prune: bool,
+    /// Aliases of other stacks become its own.
+    pub take_over: bool,
+}
+
 impl Desired {
-    /// Takes what the file says; with `prune`, removes what its stack owns and the file omits.
+    /// Takes what the file says.
     ///
     /// # Errors
     /// When a rule does not hold; `self` may then be half changed and is to be thrown away.
-    pub fn converge(&mut self, spec: &StackSpec, prune: bool, taken: &FlowSetIds) -> Result<(), Refusal> {
-        if prune {
+    pub fn converge(&mut self, spec: &StackSpec, reach: Reach, taken: &FlowSetIds) -> Result<(), Refusal> {
+        if reach.prune {
             self.aliases
                 .retain(|name, alias| alias.stack.as_ref() != Some(&spec.stack) || spec.aliases.contains_key(name));
         }
         for (name, alias) in &spec.aliases {
+            if !reach.take_over {
+                self.is_own(&spec.stack, name)?;
+            }
             self.converge_alias(&spec.stack, name, alias, taken)?;
-            if prune {
+            if reach.prune {
                 self.prune_sets(name, alias)?;
             }
         }
         Ok(())
+    }
+
+    fn is_own(&self, stack: &StackName, name: &AliasName) -> Result<(), Refusal> {
+        let owner = self.aliases.get(name).and_then(|alias| alias.stack.clone());
+        match owner.filter(|owner| owner != stack) {
+            Some(owner) => Err(Refusal::OtherStack {
+                alias: name.clone(),
+                owner,
+                stack: stack.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn converge_alias(
@@ -29,17 +53,8 @@ impl Desired {
         spec: &AliasSpec,
         taken: &FlowSetIds,
     ) -> Result<(), Refusal> {
-        let owner = match self.aliases.get(name) {
-            None if spec.split.is_none() => return Err(Refusal::SplitMissing { alias: name.clone() }),
-            None => None,
-            Some(old) => old.stack.clone(),
-        };
-        if let Some(owner) = owner.filter(|owner| owner != stack) {
-            return Err(Refusal::OtherStack {
-                alias: name.clone(),
-                owner,
-                stack: stack.clone(),
-            });
+        if spec.split.is_none() && !self.aliases.contains_key(name) {
+            return Err(Refusal::SplitMissing { alias: name.clone() });
         }
         let policy = AliasPolicy {
             path: spec.path,

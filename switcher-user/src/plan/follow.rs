@@ -48,7 +48,8 @@ impl Candidate {
     }
 
     /// Where it takes connections of this alias.
-    fn places(&self, alias: &Alias, source: &ContainerSource) -> Vec<BackendAddress> {
+    #[must_use]
+    pub fn places(&self, alias: &Alias, source: &ContainerSource) -> Vec<BackendAddress> {
         let port = self.port.or(source.port());
         let mut ports = alias.target_ports(port);
         if ports.is_empty() {

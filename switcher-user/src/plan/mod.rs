@@ -16,6 +16,7 @@ mod shadow;
 mod split;
 
 pub use addresses::{AddressPlace, place_address, refuse_address};
+pub use converge::Reach;
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
 pub use difference::{Difference, RemovedSet};
 pub use edit::{FlowSetIds, Move};

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use switcher_tests::interrupt;
 use switcher_tests::lab::{Agent, CLIENT_POOL_V4, Lab, Namespace, Outcome, Process, run};
 use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
+use switcher_tests::{binaries, interrupt};
 
 const DOCKER_LIMIT: Duration = Duration::from_secs(60);
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -313,6 +313,34 @@ impl Site {
         let mut words = vec!["compose", "--docker", &socket, "-f", &file];
         words.extend(line.split_whitespace());
         self.agent.cli(&words).unwrap()
+    }
+
+    /// Begins the same and does not wait; both of its streams are pipes.
+    pub fn begin_compose(&self, file: &Path, line: &str) -> Child {
+        let mut command = Command::new(binaries::switcher().unwrap());
+        let agent = format!("unix://{}", self.lab.dir().join("switcher.sock").display());
+        command.args(["--host", &agent, "compose", "--docker", &self.dockerd.socket(), "-f"]);
+        command.arg(file).args(line.split_whitespace());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The containers of project `shop` that it made, by name, stopped ones too.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.dockerd.docker("ps -a --format {{.Names}}");
+        let own = names.split_whitespace().filter(|name| name.starts_with("shop-"));
+        let mut names: Vec<String> = own.map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// Where a container of a network of project `shop` is.
+    pub fn address(&self, container: &str) -> String {
+        let form = "{{.NetworkSettings.Networks.shop_default.IPAddress}}";
+        self.dockerd.docker(&format!("inspect -f {form} {container}"))
     }
 
     pub fn expect(&self, line: &str, code: i32) -> Outcome {

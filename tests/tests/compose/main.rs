@@ -2,8 +2,10 @@
 //! real agent. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod cleanup;
 mod docker;
 mod ends;
+mod interrupted;
 mod labels;
 mod networks;
 mod podman;
@@ -11,5 +13,7 @@ mod ready;
 mod registry;
 mod renewed;
 mod restarts;
+mod shrink;
+mod strangers;
 mod thread;
 mod upgrade;

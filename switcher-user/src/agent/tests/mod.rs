@@ -5,6 +5,7 @@ mod changes;
 pub(super) mod fakes;
 mod full_disk;
 mod health;
+mod leaving;
 mod lifecycle;
 mod recall;
 mod rollouts;
@@ -164,6 +165,7 @@ impl Agent {
             dry_run,
             prune,
             force: false,
+            take_over: false,
             places: BTreeMap::new(),
         })))
         .await

@@ -156,7 +156,7 @@ impl<'a> Site<'a> {
         let hash = recipe.hash();
         if let Some(other) = had
             .iter()
-            .find(|one| one.running && one.hash().is_some_and(|was| was != hash))
+            .find(|one| one.running && one.is_ours() && one.hash().is_some_and(|was| was != hash))
         {
             self.printer.note(&format!(
                 "warning: {} was made of other settings than the files have now; it stays as it is; to have it made anew, remove it and run up -d again",

@@ -1,13 +1,21 @@
 //! `switcher compose`: the project that compose files describe.
 
 mod bring;
+mod cleanup;
 mod config;
+mod confirm;
 mod files;
+mod leads;
 mod lock;
 mod ready;
 mod recipe;
 mod renew;
+mod retire;
+mod rollback;
+mod shrink;
 mod stack;
+mod stage;
+mod strangers;
 mod up;
 mod upgrade;
 

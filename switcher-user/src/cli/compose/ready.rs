@@ -61,6 +61,7 @@ impl Site<'_> {
         containers: &[Container],
         ports: &[BTreeSet<u16>],
     ) -> Result<Vec<IpAddr>, ApiError> {
+        self.welcome(containers).await?;
         let mut said: Option<Instant> = None;
         let mut partly: Option<Instant> = None;
         let mut looks = 0_u32;
@@ -115,17 +116,49 @@ impl Site<'_> {
             || project.services.values().any(|service| service.after.contains(name))
     }
 
-    /// Which of these do not work by their health check, and why.
-    pub(super) async fn sick_of(
+    /// Containers that are sick are not waited for where others of their service serve.
+    pub(super) async fn leave_out_sick(
         &self,
         name: &ServiceName,
-        containers: &[Container],
-    ) -> Result<Vec<(String, String)>, ApiError> {
+        ran: &[Container],
+        stay: &mut Vec<Container>,
+    ) -> Result<(), ApiError> {
         let seen = self.ask(name, &[]).await?;
-        let sick = seen
-            .into_iter()
-            .filter(|one| one.sick && containers.iter().any(|asked| asked.id == one.id));
-        Ok(sick.map(|one| (one.name, one.why)).collect())
+        let ran = |one: &ContainerStatus| ran.iter().any(|asked| asked.id == one.id);
+        let sick: Vec<&ContainerStatus> = seen.iter().filter(|one| one.sick && ran(one)).collect();
+        if !stay.iter().any(|one| sick.iter().all(|sick| sick.id != one.id)) {
+            return Ok(());
+        }
+        for one in &sick {
+            self.printer.note(&format!(
+                "warning: container {}: {}; the others serve",
+                one.name, one.why
+            ));
+        }
+        stay.retain(|one| sick.iter().all(|sick| sick.id != one.id));
+        Ok(())
+    }
+
+    /// No alias and no other service needs it: what it lacks holds up nobody. One that ends at once is told all the same.
+    pub(super) async fn do_not_wait(
+        &self,
+        name: &ServiceName,
+        started: usize,
+        containers: &[Container],
+    ) -> Result<(), ApiError> {
+        let scale = self.loaded.project.services[name].scale;
+        if started > 0
+            && let Some(why) = self.died_early(name, scale, &|_| true).await?
+        {
+            self.printer.note(&format!("warning: {why}"));
+            return Ok(());
+        }
+        for (container, why) in self.not_ready(name, containers).await? {
+            self.printer.note(&format!(
+                "warning: container {container}: {why}; no alias leads to it, and it is not waited for"
+            ));
+        }
+        Ok(())
     }
 
     /// Which of these may not serve, and why, as a part of a sentence.

@@ -3,56 +3,36 @@
 //! Until then both kinds run, and each set of the service says which of them serves: its `hashes`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use hyper::Method;
 
 use super::bring::{Site, addresses};
 use super::stack::{self, Serving};
-use crate::api::{ApiError, ChangesDocument, ErrorCode, FLOW_BACKENDS_MAX, FlowsDocument, SetPut, StatusDocument};
-use crate::cli::flows::backends_query;
+use super::stage::Unconfirmed;
+use crate::api::{ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument};
 use crate::compose::ServiceName;
 use crate::discovery::Container;
-use crate::model::{AliasName, BackendAddress, ContainerSource};
-
-/// How often it is looked whether connections have ended.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+use crate::model::{AliasName, ContainerSource};
 
 /// One set that follows a service.
 #[derive(Clone, Debug)]
 pub(super) struct Follower {
-    alias: AliasName,
+    pub alias: AliasName,
     port: Option<std::num::NonZeroU16>,
-    hashes: Vec<String>,
+    pub hashes: Vec<String>,
 }
 
 /// The sets that follow each service of the project.
 pub(super) type Followers = BTreeMap<ServiceName, Vec<Follower>>;
 
-/// What is left of an upgrade of a service that nobody has confirmed.
-pub(super) struct Unconfirmed {
-    /// Containers that serve.
-    pub serving: Vec<Container>,
-    /// The others: those that served before, or, where it never got to its switch, those that were to serve.
-    pub others: Vec<Container>,
-}
-
-impl Unconfirmed {
-    /// False: it failed or was killed before its switch. Numbers rise: the new ones have the higher.
-    pub fn is_switched(&self) -> bool {
-        let last = |of: &[Container]| of.iter().filter_map(Container::number).max();
-        self.others.is_empty() || last(&self.serving) > last(&self.others)
-    }
-
-    /// Those from before the upgrade, and those that it made.
-    pub fn old_and_new(self) -> (Vec<Container>, Vec<Container>) {
-        if self.is_switched() {
-            (self.others, self.serving)
-        } else {
-            (self.serving, self.others)
-        }
-    }
+/// What became of a service whose containers were to be made anew.
+pub(super) enum Renewed {
+    /// They are as the files ask for them already.
+    Same,
+    /// They stay as they are: it was said why.
+    Kept(Vec<Container>),
+    /// These are new, and ready; others serve until the switch.
+    New(Vec<Container>),
 }
 
 fn refuse(text: String) -> ApiError {
@@ -76,47 +56,30 @@ pub(super) fn only(containers: &[Container]) -> Serving {
 }
 
 impl Site<'_> {
-    pub(super) async fn followers(&self) -> Result<Followers, ApiError> {
-        let status: StatusDocument = self.client.get("/v1/status").await?;
+    /// The sets that follow services of the project, by service.
+    pub(super) fn followers(&self, status: &StatusDocument) -> Followers {
         let mut followers = Followers::new();
-        for alias in status.aliases {
-            for set in alias.sets {
+        for alias in &status.aliases {
+            for set in &alias.sets {
                 let Some(ContainerSource::Service {
                     project,
                     service,
                     hashes,
                     port,
-                }) = set.containers
+                }) = &set.containers
                 else {
                     continue;
                 };
-                if project == self.loaded.name && service == set.name {
-                    followers.entry(service).or_default().push(Follower {
+                if *project == self.loaded.name && *service == set.name {
+                    followers.entry(service.clone()).or_default().push(Follower {
                         alias: alias.name.clone(),
-                        port,
-                        hashes,
+                        port: *port,
+                        hashes: hashes.clone(),
                     });
                 }
             }
         }
-        Ok(followers)
-    }
-
-    /// The two kinds of containers of a service whose upgrade is not confirmed; `None`: all serve.
-    pub(super) async fn unconfirmed(
-        &self,
-        name: &ServiceName,
-        followers: &[Follower],
-    ) -> Result<Option<Unconfirmed>, ApiError> {
-        let Some(pinned) = followers.iter().find(|one| !one.hashes.is_empty()) else {
-            return Ok(None);
-        };
-        let serves = |one: &Container| {
-            one.hash()
-                .is_some_and(|hash| pinned.hashes.iter().any(|own| own == hash))
-        };
-        let (serving, others) = self.running_of(name).await?.into_iter().partition(serves);
-        Ok(Some(Unconfirmed { serving, others }))
+        followers
     }
 
     /// Makes containers of what the files ask for beside the ones that run; these serve until all are switched at once.
@@ -126,7 +89,7 @@ impl Site<'_> {
         name: &ServiceName,
         followers: &[Follower],
         begun: Option<&Unconfirmed>,
-    ) -> Result<Vec<Container>, ApiError> {
+    ) -> Result<Renewed, ApiError> {
         let service = &self.loaded.project.services[name];
         let wanted = self.recipe(name, service).hash();
         let is_new = |one: &Container| one.hash() == Some(wanted.as_str());
@@ -134,16 +97,23 @@ impl Site<'_> {
             Some(begun) => begun.serving.clone(),
             None => self.running_of(name).await?,
         };
+        if let Some(begun) = begun {
+            // Of other settings than the files have now, and nobody was ever sent there.
+            let mut stale = begun.all_others();
+            stale.retain(|one| !is_new(one));
+            self.end(&stale).await?;
+        }
         if old.iter().all(is_new) {
-            return self
+            let _ = self
                 .bring_new(name, service.scale, &self.targets(name)?, &|_| true)
-                .await;
+                .await?;
+            return Ok(Renewed::Same);
         }
         if followers.is_empty() {
             self.printer.note(&format!(
                 "warning: service {name} has other settings now and no alias leads to it: it stays as it is; remove its containers to have them made anew"
             ));
-            return Ok(old);
+            return Ok(Renewed::Kept(old));
         }
         if old.iter().any(|one| one.hash().is_none()) {
             return Err(refuse(format!(
@@ -151,18 +121,17 @@ impl Site<'_> {
                 crate::discovery::LABEL_HASH
             )));
         }
-        if let Some(begun) = begun {
-            // Of other settings than the files have now, and nobody was ever sent there.
-            let stale: Vec<Container> = begun.others.iter().filter(|one| !is_new(one)).cloned().collect();
-            self.end(&stale).await?;
-        }
         self.pin(name, followers, &only(&old)).await?;
         let brought = self.bring_new(name, service.scale, &self.targets(name)?, &is_new).await;
         // Where an earlier one left new ones, they are not to serve with the old ones.
         if brought.is_err() && begun.is_none_or(|begun| begun.others.is_empty()) {
             self.unpin(name, followers, &old).await?;
         }
-        brought
+        // An earlier one may have made more than the files ask for now.
+        let mut new = brought?;
+        let more = new.split_off(new.len().min(usize::try_from(service.scale).unwrap_or(usize::MAX)));
+        self.end(&more).await?;
+        Ok(Renewed::New(new))
     }
 
     /// Lets the sets of a service follow these containers.
@@ -202,38 +171,10 @@ impl Site<'_> {
         stay: &[Container],
         go: &[Container],
     ) -> Result<bool, ApiError> {
-        let addresses = addresses(go);
-        loop {
-            let flows = self.flows_to(followers, &addresses).await?;
-            if flows == 0 {
-                break;
-            }
-            if Instant::now() >= self.deadline {
-                self.printer.note(&format!(
-                    "service {name}: {flows} connection(s) to the containers that serve no more; they stay; run it again, or with a longer --timeout"
-                ));
-                return Ok(false);
-            }
-            self.printer
-                .progress(&format!("service {name}: waiting for {flows} connection(s)"));
-            tokio::time::sleep(LOOK_EVERY).await;
+        if !self.retire(name, go, self.deadline).await? {
+            return Ok(false);
         }
-        self.end(go).await?;
         self.unpin(name, followers, stay).await?;
         Ok(true)
-    }
-
-    /// Connections to these addresses by the aliases of a service that have not begun to close.
-    async fn flows_to(&self, followers: &[Follower], addresses: &[IpAddr]) -> Result<u64, ApiError> {
-        let mut count = 0;
-        for follower in followers {
-            for some in addresses.chunks(FLOW_BACKENDS_MAX) {
-                let each: Vec<BackendAddress> = some.iter().copied().map(BackendAddress::anywhere).collect();
-                let path = format!("/v1/aliases/{}/flows?limit=1&{}", follower.alias, backends_query(&each));
-                let document: FlowsDocument = self.client.get(&path).await?;
-                count += document.live;
-            }
-        }
-        Ok(count)
     }
 }

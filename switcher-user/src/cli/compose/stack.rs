@@ -105,6 +105,7 @@ pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -
         dry_run: false,
         prune: false,
         force: false,
+        take_over: false,
         places: BTreeMap::new(),
     };
     for one in kernel_aliases(project)? {

@@ -1,22 +1,23 @@
 //! `switcher compose up`.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use hyper::Method;
 
 use super::bring::{Site, addresses};
-use super::renew::{Follower, Followers, Unconfirmed, only};
+use super::renew::{Follower, Renewed, only};
+use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
-use crate::api::{ApiError, ChangesDocument, ErrorCode};
+use super::stage::{Stage, Unconfirmed};
+use super::{confirm, rollback, strangers};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument};
 use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
 use crate::compose::{Project, ServiceName};
-use crate::discovery::Container;
 
 /// Connections were left at the deadline.
-const FLOWS_LEFT: u8 = 4;
+pub(super) const FLOWS_LEFT: u8 = 4;
 
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Let the containers from before an --upgrade serve again, and remove the new ones.
     #[arg(short, long, group = "how")]
     rollback: bool,
+    /// Take over aliases that were made by hand or are another project's, and ports where SSH, etcd or the agent waits for clients.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -52,130 +56,163 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
             "'up' in the foreground is not supported: containers are Docker's and the switch is the agent's; use up -d";
         return Err(ApiError::new(ErrorCode::Invalid, text));
     }
-    let followers = site.followers().await?;
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    let followers = site.followers(&status);
     if args.confirm_upgrade {
-        return confirm(site, &followers).await;
+        return confirm::run(site, &followers).await;
+    }
+    if !args.force {
+        site.refuse_foreign_aliases(&status)?;
     }
     if args.rollback {
-        return rollback(args, site, &followers).await;
+        return rollback::run(args, site, &followers).await;
     }
-    let project = &site.loaded.project;
-    let mut running = Running::new();
-    let mut renewed = Vec::new();
-    for name in in_order(project) {
+    shrink::refuse_none_linked(site).await?;
+    let mut plan = Plan::default();
+    for name in in_order(&site.loaded.project) {
         let own = followers.get(&name).map_or(&[][..], Vec::as_slice);
-        let serving = match site.unconfirmed(&name, own).await? {
-            Some(left) if !args.upgrade || left.is_switched() => unconfirmed(args, site, &name, &left)?,
-            left if args.upgrade => {
-                let containers = site.renew(&name, own, left.as_ref()).await?;
-                let all = site.running_of(&name).await?.len();
-                if all > containers.len() {
-                    renewed.push(name.clone());
-                    only(&containers)
-                } else {
-                    every(addresses(&containers))
-                }
-            }
-            _ => every(bring(site, &name).await?),
-        };
-        running.insert(name, serving);
+        let serving = bring(args, site, &name, own, &mut plan).await;
+        let serving = serving.inspect_err(|_| say_what_is_left(site, &plan.renewed))?;
+        plan.running.insert(name, serving);
     }
-    let code = apply(args, site, &running).await?;
-    for name in renewed {
+    site.let_leave(&plan.excess).await?;
+    let applied = apply(args, site, &plan.running).await;
+    if applied.is_err() {
+        site.let_stay(&plan.excess).await;
+        say_what_is_left(site, &plan.renewed);
+    }
+    let code = applied?;
+    for name in plan.renewed {
         site.printer.note(&format!(
             "service {name}: its old containers run on; remove them with: switcher compose up -d --confirm-upgrade; or go back with: --rollback"
         ));
     }
-    Ok(code)
+    let ended = site.shrink(&plan.excess, &followers).await?;
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    strangers::tell(site, &status).await?;
+    Ok(if ended { code } else { FLOWS_LEFT })
 }
 
-fn every(addresses: Vec<IpAddr>) -> Serving {
+/// What one `up` is about to do.
+#[derive(Default)]
+struct Plan {
+    running: Running,
+    /// Services with new containers beside the old ones.
+    renewed: Vec<ServiceName>,
+    /// Containers that are too many.
+    excess: Excess,
+}
+
+/// One service, its containers ready.
+async fn bring(
+    args: &Args,
+    site: &Site<'_>,
+    name: &ServiceName,
+    followers: &[Follower],
+    plan: &mut Plan,
+) -> Result<Serving, ApiError> {
+    let left = site.unconfirmed(name, followers).await?;
+    let begun = left.as_ref().filter(|left| left.stage == Stage::Begun);
+    if let Some(left) = &left
+        && goes_on(args, site, name, left)
+    {
+        return unconfirmed(args, site, name, left).await;
+    }
+    if left.as_ref().is_some_and(|left| left.stage == Stage::Lost) {
+        site.printer.note(&format!(
+            "service {name}: the containers that served it are gone; those that run now serve"
+        ));
+    }
+    if args.upgrade {
+        match site.renew(name, followers, begun).await? {
+            Renewed::New(containers) => {
+                plan.renewed.push(name.clone());
+                return Ok(only(&containers));
+            }
+            Renewed::Kept(containers) => return Ok(every(addresses(&containers))),
+            Renewed::Same => {}
+        }
+    }
+    shrink::bring(site, name, &mut plan.excess).await
+}
+
+/// True where only who confirms an upgrade, or goes back, may change who serves.
+fn goes_on(args: &Args, site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> bool {
+    match left.stage {
+        Stage::Begun => !args.upgrade,
+        Stage::Switched => true,
+        // The old ones do not run: there is nothing to lose by a further one.
+        Stage::Spent => !args.upgrade || is_wanted(site, name, left),
+        Stage::Settled | Stage::Lost => false,
+    }
+}
+
+fn is_wanted(site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> bool {
+    let wanted = site.recipe(name, &site.loaded.project.services[name]).hash();
+    left.serving.iter().all(|one| one.hash() == Some(wanted.as_str()))
+}
+
+/// The command ends before its switch: these stand beside the ones that serve.
+fn say_what_is_left(site: &Site<'_>, renewed: &[ServiceName]) {
+    for name in renewed {
+        site.printer.note(&format!(
+            "service {name}: its new containers run and do not serve; run up -d --upgrade again, or up -d --rollback"
+        ));
+    }
+}
+
+pub(super) fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
     Serving {
         addresses,
         hashes: Vec::new(),
     }
 }
 
-/// A service as the files ask for it, all of its containers ready.
-async fn bring(site: &Site<'_>, name: &ServiceName) -> Result<Vec<IpAddr>, ApiError> {
-    let scale = site.loaded.project.services[name].scale;
-    let ran = site.running_of(name).await?;
-    let (started, mut all) = site.grow(name, scale).await?;
-    all.retain(|one| one.running);
-    if all.len() > usize::try_from(scale).unwrap_or(usize::MAX) {
-        // Which of them may go is not for a deploy to guess.
-        site.printer.note(&format!(
-            "warning: service {name} has {} containers and the files ask for {scale}; stop those that are too many with: docker stop",
-            all.len()
-        ));
-    }
-    if !site.is_waited_for(name) {
-        return without_waiting(site, name, started, &all).await;
-    }
-    let sick = site.sick_of(name, &ran).await?;
-    if sick.len() < all.len() {
-        for (container, why) in &sick {
-            site.printer
-                .note(&format!("warning: container {container}: {why}; the others serve"));
-        }
-        all.retain(|one| !sick.iter().any(|(name, _)| *name == one.name));
-    }
-    let addresses = site.wait_ready(name, &all, &site.targets(name)?).await?;
-    if started > 0 {
-        site.all_live(name, scale, &|_| true).await?;
-    }
-    Ok(addresses)
-}
-
-/// No alias and no other service needs it: what it lacks holds up nobody. One that ends at once is told all the same.
-async fn without_waiting(
+/// What serves goes on serving, until somebody says how the upgrade ends.
+async fn unconfirmed(
+    args: &Args,
     site: &Site<'_>,
     name: &ServiceName,
-    started: usize,
-    all: &[Container],
-) -> Result<Vec<IpAddr>, ApiError> {
-    let scale = site.loaded.project.services[name].scale;
-    if started > 0
-        && let Some(why) = site.died_early(name, scale, &|_| true).await?
-    {
-        site.printer.note(&format!("warning: {why}"));
-        return Ok(addresses(all));
-    }
-    for (container, why) in site.not_ready(name, all).await? {
-        site.printer.note(&format!(
-            "warning: container {container}: {why}; no alias leads to it, and it is not waited for"
-        ));
-    }
-    Ok(addresses(all))
-}
-
-/// What serves goes on serving, until somebody says how the upgrade ends.
-fn unconfirmed(args: &Args, site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> Result<Serving, ApiError> {
-    let service = &site.loaded.project.services[name];
-    let wanted = site.recipe(name, service).hash();
-    let is_wanted = left.serving.iter().all(|one| one.hash() == Some(wanted.as_str()));
-    if !is_wanted && args.upgrade {
+    left: &Unconfirmed,
+) -> Result<Serving, ApiError> {
+    if args.upgrade && !is_wanted(site, name, left) {
         let text = format!(
             "service {name} was upgraded and nobody has confirmed it; first run: switcher compose up -d --confirm-upgrade (or --rollback)"
         );
         return Err(ApiError::new(ErrorCode::Refused, text));
     }
-    if !left.is_switched() {
+    let (running, stopped) = (left.others.len(), left.stopped.len());
+    let and = if stopped > 0 {
+        format!(", {stopped} are stopped")
+    } else {
+        String::new()
+    };
+    if left.is_switched() {
         site.printer.note(&format!(
-            "service {name}: an upgrade never got to its switch; {} new container(s) run and do not serve: run up -d --upgrade again, or --rollback",
-            left.others.len()
+            "service {name}: the upgrade is not confirmed yet; {running} old container(s) run{and}: up -d --confirm-upgrade removes them"
         ));
-    } else if !left.others.is_empty() {
+    } else {
         site.printer.note(&format!(
-            "service {name}: the upgrade is not confirmed yet; {} old container(s) run",
-            left.others.len()
+            "service {name}: an upgrade never got to its switch; {running} new container(s) run{and} and do not serve: run up -d --upgrade again, or --rollback"
         ));
     }
-    Ok(only(&left.serving))
+    for silent in &left.silent {
+        let started = site.engine.start_again(&silent.id, &silent.name).await;
+        started.map_err(super::bring::refused)?;
+        site.printer.note(&format!("container {}: started", silent.name));
+    }
+    if left.silent.is_empty() {
+        return Ok(only(&left.serving));
+    }
+    // They have other addresses now.
+    let now = site.unconfirmed_serving(name, left).await?;
+    site.wait_ready(name, &now, &site.targets(name)?).await?;
+    Ok(only(&now))
 }
 
-async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
-    let request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
+pub(super) async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
+    let mut request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
+    (request.force, request.take_over) = (args.force, args.force);
     if request.spec.aliases.is_empty() {
         site.printer.note("the files name no alias: nothing is switched");
         return Ok(0);
@@ -186,86 +223,6 @@ async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
         .await?;
     site.printer.result(&answer, &changes_page(&answer));
     Ok(0)
-}
-
-async fn confirm(site: &Site<'_>, followers: &Followers) -> End {
-    let mut all = Vec::new();
-    for (name, own) in followers {
-        let Some(left) = site.unconfirmed(name, own).await? else {
-            continue;
-        };
-        may_be_confirmed(site, name, &left).await?;
-        all.push((name, own, left));
-    }
-    if all.is_empty() {
-        site.printer.note("nothing to do: no upgrade waits to be confirmed");
-    }
-    let mut settled = true;
-    for (name, own, left) in all {
-        settled &= site.settle(name, own, &left.serving, &left.others).await?;
-    }
-    Ok(if settled { 0 } else { FLOWS_LEFT })
-}
-
-/// The old containers are the way back: they go only where what serves is sound.
-async fn may_be_confirmed(site: &Site<'_>, name: &ServiceName, left: &Unconfirmed) -> Result<(), ApiError> {
-    let refuse = |text: String| {
-        let text = format!("service {name}: {text}; nothing was removed");
-        Err(ApiError::new(ErrorCode::Refused, text))
-    };
-    if !left.is_switched() {
-        return refuse(
-            "its upgrade never got to its switch; run up -d --upgrade again, or go back with --rollback".to_owned(),
-        );
-    }
-    if left.serving.is_empty() {
-        return refuse(
-            "no container of the new version runs; go back with: switcher compose up -d --rollback".to_owned(),
-        );
-    }
-    if let Some((container, why)) = site.not_ready(name, &left.serving).await?.into_iter().next() {
-        return refuse(format!(
-            "container {container}: {why}; wait for it, or go back with: switcher compose up -d --rollback"
-        ));
-    }
-    Ok(())
-}
-
-/// Old containers serve again, by one change for all; then the new ones go. Where an upgrade never got to its switch, the old
-/// ones serve as it is.
-async fn rollback(args: &Args, site: &Site<'_>, followers: &Followers) -> End {
-    let project = &site.loaded.project;
-    let mut running = Running::new();
-    let mut back = Vec::new();
-    for name in project.services.keys() {
-        let own: &[Follower] = followers.get(name).map_or(&[][..], Vec::as_slice);
-        let Some(left) = site.unconfirmed(name, own).await? else {
-            let all = site.running_of(name).await?;
-            running.insert(name.clone(), every(addresses(&all)));
-            continue;
-        };
-        let is_switched = left.is_switched();
-        if is_switched && left.others.is_empty() {
-            let text = format!("service {name}: the containers from before the upgrade do not run any more");
-            return Err(ApiError::new(ErrorCode::Refused, text));
-        }
-        let (old, new) = left.old_and_new();
-        if is_switched {
-            site.wait_ready(name, &old, &site.targets(name)?).await?;
-        }
-        running.insert(name.clone(), only(&old));
-        back.push((name, own, old, new));
-    }
-    if back.is_empty() {
-        site.printer.note("nothing to do: no upgrade waits to be confirmed");
-        return Ok(0);
-    }
-    apply(args, site, &running).await?;
-    let mut settled = true;
-    for (name, own, old, new) in back {
-        settled &= site.settle(name, own, &old, &new).await?;
-    }
-    Ok(if settled { 0 } else { FLOWS_LEFT })
 }
 
 /// Services after those that they need.

@@ -7,6 +7,7 @@ use hyper::Method;
 
 use super::bring::{Site, addresses};
 use super::ready::groups;
+use super::renew::Followers;
 use super::stack::{self, KernelAlias, Serving};
 use crate::api::{AliasStatus, ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument, UpgradeRequest};
 use crate::cli::End;
@@ -21,10 +22,10 @@ use crate::model::{AliasName, RolloutOptions, Steps};
 pub(super) struct Args {
     /// The service whose connections move.
     #[arg(value_name = "FROM")]
-    from: ServiceName,
+    pub(super) from: ServiceName,
     /// The service that gets them.
     #[arg(value_name = "TO")]
-    to: ServiceName,
+    pub(super) to: ServiceName,
     /// How many of TO's containers get their part of the connections in one step.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(SCALE_MAX)))]
     batch_size: u32,
@@ -43,13 +44,13 @@ pub(super) struct Args {
     wait: bool,
     /// Stop and remove FROM's containers once they have no connection left; waits.
     #[arg(short, long)]
-    cleanup: bool,
+    pub(super) cleanup: bool,
     /// Fetch TO's image even where it is here already.
     #[arg(short, long)]
     pull: bool,
     /// How long connections of FROM may take to end.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    drain_timeout: Duration,
+    pub(super) drain_timeout: Duration,
     #[command(flatten)]
     pub times: WaitArgs,
 }
@@ -75,14 +76,23 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     args.check(site)?;
     let status: StatusDocument = site.client.get("/v1/status").await?;
     let aliases = args.aliases(site, &status)?;
+    let names: Vec<AliasName> = aliases.iter().map(|alias| alias.name.clone()).collect();
+    site.refuse_foreign_aliases(&status)?;
+    let followers = site.followers(&status);
+    args.refuse_unconfirmed(site, &followers).await?;
+    let old = site.running_of(&args.from).await?;
+    args.refuse_to_clean_up(site, &status, &names, &old)?;
     if aliases.is_empty() && args.update_links {
         site.printer.note(&format!(
             "nothing to do: {} has everything that {} had",
             args.to, args.from
         ));
-        return Ok(0);
+        return if args.cleanup && !old.is_empty() {
+            args.clean_up(site, &followers, &old).await
+        } else {
+            Ok(0)
+        };
     }
-    let old = site.running_of(&args.from).await?;
     let scale = match args.scale {
         Some(scale) => scale,
         None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
@@ -102,13 +112,11 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     for alias in &aliases {
         site.put_set(alias, &args.to, &new).await?;
     }
-    let names: Vec<AliasName> = aliases.iter().map(|alias| alias.name.clone()).collect();
     let code = args.switch(site, &names, scale).await?;
     if code == 0 {
-        args.after(site, &names, &old)
-            .await
-            .map_err(|error| args.half_done(&error))?;
-    } else if args.cleanup {
+        return args.after(site, &followers, &old).await;
+    }
+    if args.cleanup {
         let text = format!(
             "{}'s containers stay: not all of their connections have moved",
             args.from
@@ -222,17 +230,8 @@ impl Args {
         carry_out(&request, detach, site.left(), site.client, site.printer).await
     }
 
-    /// The switch is made: what fails then leaves old containers, and nobody knows which.
-    fn half_done(&self, error: &ApiError) -> ApiError {
-        let (from, to) = (&self.from, &self.to);
-        let text = format!(
-            "connections have moved to {to}, and the containers of {from} could not all be removed: {error}; see docker ps, and remove them with docker rm"
-        );
-        ApiError::new(ErrorCode::Unknown, text)
-    }
-
     /// The old containers go, or it is said that they do not; and the files are named, where they would move all back.
-    async fn after(&self, site: &Site<'_>, names: &[AliasName], old: &[Container]) -> Result<(), ApiError> {
+    async fn after(&self, site: &Site<'_>, followers: &Followers, old: &[Container]) -> End {
         let linked = site
             .loaded
             .project
@@ -246,24 +245,14 @@ impl Args {
             );
             site.printer.note(&text);
         }
-        if !self.cleanup {
-            if !old.is_empty() {
-                let text = format!("{}'s containers run on; --cleanup removes them", self.from);
-                site.printer.note(&text);
-            }
-            return Ok(());
+        if self.cleanup {
+            return self.clean_up(site, followers, old).await;
         }
-        site.end(old).await?;
-        for name in names {
-            let path = format!("/v1/aliases/{name}/sets/{}", self.from);
-            let removed: Result<ChangesDocument, ApiError> =
-                site.client.change(Method::DELETE, &path, &(), self.times.timeout).await;
-            if let Err(error) = removed {
-                site.printer
-                    .note(&format!("warning: set {name}/{}: {error}", self.from));
-            }
+        if !old.is_empty() {
+            let text = format!("{}'s containers run on; --cleanup removes them", self.from);
+            site.printer.note(&text);
         }
-        Ok(())
+        Ok(0)
     }
 }
 
