@@ -38,6 +38,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return;
         };
+        self.tell_names();
         if let Err(error) = self.try_to_follow(&snapshot).await {
             let text = format!("the containers could not be followed: {error}");
             if !self.container_notes.contains(&text) {
@@ -131,7 +132,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         foreign
     }
 
-    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.containers.as_ref().map(|receiver| Arc::clone(&receiver.borrow()))
     }
 

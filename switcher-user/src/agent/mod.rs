@@ -17,6 +17,7 @@ mod hold;
 mod hooks;
 mod leftovers;
 mod listing;
+mod names;
 mod owner;
 mod pins;
 mod port;
