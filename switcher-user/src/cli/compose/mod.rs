@@ -4,11 +4,14 @@ mod bring;
 mod config;
 mod files;
 mod lock;
+mod names;
+mod prepare;
 mod recipe;
 mod renew;
 mod stack;
 mod up;
 mod upgrade;
+mod variables;
 
 use std::path::PathBuf;
 
