@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use switcher_tests::interrupt;
 use switcher_tests::lab::{Agent, CLIENT_POOL_V4, Lab, Namespace, Outcome, Process, run};
 use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
+use switcher_tests::{binaries, interrupt};
 
 const DOCKER_LIMIT: Duration = Duration::from_secs(60);
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -313,6 +313,21 @@ impl Site {
         let mut words = vec!["compose", "--docker", &socket, "-f", &file];
         words.extend(line.split_whitespace());
         self.agent.cli(&words).unwrap()
+    }
+
+    /// `switcher compose WORDS` in a folder, by a shell.
+    pub fn compose_in(&self, folder: &Path, line: &str) -> Outcome {
+        let binary = binaries::switcher().unwrap();
+        let host = self.lab.dir().join("switcher.sock");
+        let text = format!(
+            "{} --host unix://{} compose --docker {} {line}",
+            binary.display(),
+            host.display(),
+            self.dockerd.socket()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &text]).current_dir(folder);
+        run(&mut command, DOCKER_LIMIT).unwrap()
     }
 
     pub fn expect(&self, line: &str, code: i32) -> Outcome {
