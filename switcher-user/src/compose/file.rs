@@ -142,6 +142,11 @@ fn services(reader: &mut Reader<'_>, at: &Field<'_>, entries: Vec<(&str, Field<'
             reader.check.problem(field.key_place, &field.path, message);
             continue;
         }
+        if project.form == Some(Form::First) && KEYS.contains(&key) && place_of_key(&field, "image").is_none() {
+            let message = format!("'{key}' at the top needs 'services:' beside it; put the services below 'services:'");
+            reader.check.problem(field.key_place, &field.path, message);
+            continue;
+        }
         if !matches!(field.node.value, Value::Mapping(_)) {
             let kind = field.node.value.kind();
             reader.wrong(

@@ -3,10 +3,27 @@
 use super::bring::{Site, refused};
 use super::recipe::{Recipe, is_dockers_own};
 use crate::api::{ApiError, ErrorCode};
-use crate::compose::{Form, MountSource, Shared};
+use crate::compose::{Form, MountSource, Service, Shared};
 use crate::discovery::{LABEL_PROJECT, LABEL_VOLUME};
 
 impl Site<'_> {
+    /// Looks whether all that services name and that nobody is to make is there, before anything is made.
+    pub(super) async fn external_ones_are_there(&self) -> Result<(), ApiError> {
+        let project = &self.loaded.project;
+        for (name, service) in &project.services {
+            let recipe = self.recipe(name, service);
+            for (key, network) in recipe.networks() {
+                if is_external(project.networks.get(&key)) {
+                    self.network(&key, &network).await?;
+                }
+            }
+            for key in volumes(service).filter(|key| is_external(project.volumes.get(*key))) {
+                self.volume(key).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn prepare(&self, recipe: &Recipe<'_>) -> Result<(), ApiError> {
         let image = &recipe.service.image;
         let here = self.engine.has_image(image).await.map_err(refused)?;
@@ -19,10 +36,8 @@ impl Site<'_> {
                 self.network(&key, &network).await?;
             }
         }
-        for mount in &recipe.service.volumes {
-            if let MountSource::Volume(key) = &mount.source {
-                self.volume(key).await?;
-            }
+        for key in volumes(recipe.service) {
+            self.volume(key).await?;
         }
         for unheard in recipe.unanswered() {
             self.printer
@@ -60,6 +75,14 @@ impl Site<'_> {
         }
         Ok(())
     }
+}
+
+/// The volumes that a service names.
+fn volumes(service: &Service) -> impl Iterator<Item = &String> {
+    service.volumes.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume(key) => Some(key),
+        MountSource::Folder(_) | MountSource::Anonymous => None,
+    })
 }
 
 fn is_external(shared: Option<&Shared>) -> bool {

@@ -57,6 +57,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     if args.rollback {
         return rollback(args, site, &followers).await;
     }
+    site.external_ones_are_there().await?;
     let project = &site.loaded.project;
     let mut running = Running::new();
     let mut renewed = Vec::new();

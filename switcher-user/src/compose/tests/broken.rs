@@ -182,6 +182,10 @@ fn texts_that_are_no_compose_file_are_refused() {
             "c.yml:1:10: version: version '1' is not read; use 2 or 3, or leave the line out",
         ),
         (
+            "web: {image: x}\nnetworks: {front: {}}\n",
+            "c.yml:2:1: networks: 'networks' at the top needs 'services:' beside it; put the services below 'services:'",
+        ),
+        (
             "web: nginx\n",
             "c.yml:1:6: web: is a single value, not a service; give it an image, as web: {image: nginx}",
         ),
