@@ -141,7 +141,7 @@ fn containers_with_ipv6_serve_outside_and_clients_on_their_own_bridge() {
 /// What ordinary files of today have beside services: a `.env`, files of variables, folders, volumes, several networks.
 const ORDINARY: &str = "\
 services:
-  lb: {image: \"docker.io/rancher/load-balancer-service:v1\", ports: [\"8000:80\"], links: [app]}
+  lb: {image: \"docker.io/rancher/lb-service-haproxy:v0.9.1\", ports: [\"8000:8080\"]}
   app:
     image: \"flaccid/countdown_example:${APP_TAG}\"
     ports: [\"80\"]
@@ -156,10 +156,23 @@ services:
     image: \"flaccid/countdown_example:v2\"
     networks: [default, back, wide]
     links: [\"db:database\", \"lb:front\"]
-  never: {image: not-there, profiles: [tools]}
 networks: {wide: {external: true}, back: }
+";
+
+const MORE: &str = "\
+services: {never: {image: not-there, profiles: [tools]}}
 volumes: {data: }
 ";
+
+const VARIABLES: &str = "\
+APP_TAG=v1
+COMPOSE_PROJECT_NAME=shop # as always
+COMPOSE_FILE='shop.yml;more.yml'
+COMPOSE_PATH_SEPARATOR=;
+";
+
+/// Its balancer's rules, beside it.
+const RULES: &str = "lb: {lb_config: {port_rules: [{source_port: 8080, target_port: 80, service: app, protocol: http, priority: 1}]}}\n";
 
 /// Rancher's first form, on Docker's own bridge, where nobody but the agent answers names.
 const FIRST_FORM: &str = "\
@@ -174,8 +187,10 @@ fn ordinary_files_are_carried_out_and_links_keep_their_names() {
     let folder = site.lab.dir().join("ordinary");
     std::fs::create_dir_all(folder.join("www")).unwrap();
     for (name, text) in [
-        ("compose.yaml", ORDINARY),
-        (".env", "APP_TAG=v1\nCOMPOSE_PROJECT_NAME=shop # as always\n"),
+        ("shop.yml", ORDINARY),
+        ("more.yml", MORE),
+        ("rancher-compose.yml", RULES),
+        (".env", VARIABLES),
         ("app.env", "GREETING='hello there'\n"),
         ("www/page", "a page"),
     ] {
@@ -187,6 +202,16 @@ fn ordinary_files_are_carried_out_and_links_keep_their_names() {
         "{}",
         absent.stderr
     );
+    assert_eq!(site.dockerd.docker("ps -aq"), "", "nothing is made before all is there");
+    let rules = folder.join("rancher-compose.yml");
+    std::fs::write(&rules, RULES.replace("priority: 1", "hostname: a.example")).unwrap();
+    let refused = site.compose_in(&folder, "up -d").expect_code(&[2]).unwrap();
+    assert!(
+        refused.stderr.contains("rancher-compose.yml:1:") && refused.stderr.contains("port_rules[0].hostname: needs"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::write(&rules, RULES).unwrap();
     site.dockerd.docker("network create wide");
     site.compose_in(&folder, "up -d").expect_code(&[0]).unwrap();
     assert_eq!(site.ask_outside(), "v1");
@@ -210,8 +235,9 @@ fn ordinary_files_are_carried_out_and_links_keep_their_names() {
     let again = site.compose_in(&folder, "up -d").expect_code(&[0]).unwrap();
     assert!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
-    std::fs::write(folder.join("compose.yaml"), FIRST_FORM).unwrap();
-    site.compose_in(&folder, "-p first -f - up -d < compose.yaml")
+    std::fs::remove_file(rules).unwrap();
+    std::fs::write(folder.join("shop.yml"), FIRST_FORM).unwrap();
+    site.compose_in(&folder, "-p first -f - up -d < shop.yml")
         .expect_code(&[0])
         .unwrap();
     for name in ["database", "db", "www"] {
