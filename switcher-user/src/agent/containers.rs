@@ -41,6 +41,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return;
         };
         self.leaving.forget(&snapshot, Instant::now());
+        self.tell_names();
         if let Err(error) = self.try_to_follow(&snapshot).await {
             let text = format!("the containers could not be followed: {error}");
             if !self.container_notes.contains(&text) {

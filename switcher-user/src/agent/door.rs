@@ -11,7 +11,6 @@ use super::addresses::Addition;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ErrorCode};
-use crate::dns::Names;
 use crate::image::Path;
 use crate::kernel::{Flip, KernelError, Role};
 use crate::model::{FlipTime, PathPolicy};
@@ -90,23 +89,6 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             }
             Err(error) => Err(self.take_back(error).await),
         }
-    }
-
-    /// For whoever answers names: an alias's address of the pool, else all of its addresses.
-    pub(super) fn tell_names(&self) {
-        let addresses = self.desired.aliases.iter().map(|(name, alias)| {
-            let mut all: Vec<IpAddr> = alias.listen.iter().map(|listener| listener.address).collect();
-            all.sort_unstable();
-            all.dedup();
-            if all.iter().any(|address| self.pool.has(*address)) {
-                all.retain(|address| self.pool.has(*address));
-            }
-            (name.as_str().to_lowercase(), all)
-        });
-        let names = Names {
-            addresses: addresses.collect(),
-        };
-        self.names.send_replace(Arc::new(names));
     }
 
     /// Everything that can be refused.

@@ -19,6 +19,7 @@ mod interest;
 mod leaving;
 mod leftovers;
 mod listing;
+mod names;
 mod owner;
 mod pins;
 mod port;

@@ -1,9 +1,10 @@
 //! One compose file as a whole.
 
+use super::around::Surroundings;
 use super::model::{Form, Origin, Project};
 use super::values::Reader;
-use super::{COMPOSE, SourceFile, alias, service, tree};
-use crate::config::check::{Check, Field, shorten};
+use super::{COMPOSE, SourceFile, alias, service, shared, tree};
+use crate::config::check::{Field, shorten};
 use crate::config::node::{Node, Value};
 use crate::config::{ConfigError, Location};
 use crate::model::{ALIASES_MAX, AliasName, StackName};
@@ -13,18 +14,9 @@ const KEYS: &[&str] = &["version", "name", "services", "networks", "volumes"];
 const SERVICES_MAX: usize = 512;
 
 /// Adds what the file says to the project.
-pub(super) fn read(
-    source: &SourceFile,
-    variable: &dyn Fn(&str) -> Option<String>,
-    project: &mut Project,
-) -> Result<(), ConfigError> {
+pub(super) fn read(source: &SourceFile, around: &Surroundings<'_>, project: &mut Project) -> Result<(), ConfigError> {
     let tree = tree(source)?;
-    let mut reader = Reader {
-        check: Check::new(&source.name, COMPOSE),
-        file: &source.name,
-        variable,
-        warnings: Vec::new(),
-    };
+    let mut reader = Reader::new(&source.name, around);
     whole(&mut reader, &tree, project);
     project.warnings.append(&mut reader.warnings);
     ConfigError::from_problems(reader.check.problems).map_or(Ok(()), Err)
@@ -88,8 +80,8 @@ fn with_services(reader: &mut Reader<'_>, root: &Field<'_>, project: &mut Projec
                     .word(&field)
                     .and_then(|text| name::<StackName>(reader, &field, &text))
             }
-            "networks" => plain_names(reader, &field, "a network"),
-            "volumes" => plain_names(reader, &field, "a volume"),
+            "networks" => shared::declared(reader, &field, shared::NETWORKS, &mut project.networks),
+            "volumes" => shared::declared(reader, &field, shared::VOLUMES, &mut project.volumes),
             extension if extension.starts_with("x-") => {}
             "secrets" | "configs" | "include" => {
                 reader.check.problem(
@@ -123,25 +115,6 @@ fn version(reader: &mut Reader<'_>, field: &Field<'_>) {
     }
 }
 
-/// Networks and volumes: their names are enough; settings would be lost in silence, so they are refused.
-fn plain_names(reader: &mut Reader<'_>, field: &Field<'_>, what: &str) {
-    for (_, entry) in reader.check.entries(field, "write NAME: below it") {
-        let empty = match &entry.node.value {
-            Value::Null => true,
-            Value::Mapping(entries) => entries.is_empty(),
-            _ => false,
-        };
-        if !empty {
-            reader.wrong(
-                &entry,
-                format_args!(
-                    "has settings, which are not supported; make {what} with docker first, and leave only its name"
-                ),
-            );
-        }
-    }
-}
-
 fn services(reader: &mut Reader<'_>, at: &Field<'_>, entries: Vec<(&str, Field<'_>)>, project: &mut Project) {
     if entries.len() > SERVICES_MAX.min(ALIASES_MAX) {
         reader.wrong(
@@ -160,11 +133,17 @@ fn services(reader: &mut Reader<'_>, at: &Field<'_>, entries: Vec<(&str, Field<'
         let Some(service_name) = name::<AliasName>(reader, &field, key) else {
             continue;
         };
-        let known = project.aliases.contains_key(&service_name)
-            || key.parse().is_ok_and(|set| project.services.contains_key(&set));
-        if known {
+        let stands = key
+            .parse()
+            .is_ok_and(|name| project.services.contains_key(&name) || project.inactive.contains_key(&name));
+        if stands || project.aliases.contains_key(&service_name) {
             let message =
                 "stands in a file before this one too; files that override others are not read: write it once";
+            reader.check.problem(field.key_place, &field.path, message);
+            continue;
+        }
+        if project.form == Some(Form::First) && KEYS.contains(&key) && place_of_key(&field, "image").is_none() {
+            let message = format!("'{key}' at the top needs 'services:' beside it; put the services below 'services:'");
             reader.check.problem(field.key_place, &field.path, message);
             continue;
         }
@@ -176,14 +155,7 @@ fn services(reader: &mut Reader<'_>, at: &Field<'_>, entries: Vec<(&str, Field<'
             );
             continue;
         }
-        for key_of in ["links", "ports"] {
-            let path = format!("{}.{key_of}", field.path);
-            if let Some(place) = place_of_key(&field, key_of) {
-                let file = reader.file.to_owned();
-                let origin = Origin { file, path, place };
-                project.origins.insert((key.to_owned(), key_of.to_owned()), origin);
-            }
-        }
+        origins(reader, key, &field, project);
         match alias::kind(reader, &field) {
             Some(kind) => {
                 if let Some(alias) = alias::read(reader, &field, kind) {
@@ -192,9 +164,32 @@ fn services(reader: &mut Reader<'_>, at: &Field<'_>, entries: Vec<(&str, Field<'
             }
             None => {
                 if let (Some(service), Ok(name)) = (service::read(reader, &field), key.parse()) {
-                    project.services.insert(name, service);
+                    if reader.around.runs(&service.profiles) {
+                        project.services.insert(name, service);
+                    } else {
+                        project.inactive.insert(name, service.profiles);
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Where the service stands, and what all files together are judged by.
+fn origins(reader: &Reader<'_>, key: &str, field: &Field<'_>, project: &mut Project) {
+    let file = || reader.file.to_owned();
+    let mut note = |key_of: &str, path: String, place: Location| {
+        let origin = Origin {
+            file: file(),
+            path,
+            place,
+        };
+        project.origins.insert((key.to_owned(), key_of.to_owned()), origin);
+    };
+    note("", field.path.clone(), field.key_place);
+    for key_of in ["links", "ports"] {
+        if let Some(place) = place_of_key(field, key_of) {
+            note(key_of, format!("{}.{key_of}", field.path), place);
         }
     }
 }

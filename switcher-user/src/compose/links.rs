@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{AliasService, Link, Origin, Project, Published, ServiceName};
+use super::attached::Linked;
+use super::model::{AliasService, Link, Origin, Project, Published, Service, ServiceName};
 use super::values::Reader;
 use super::{one, ports};
 use crate::config::check::{Field, shorten};
@@ -40,6 +41,41 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<Link> {
     links
 }
 
+/// The names that a container knows others by, each of one only.
+pub(super) fn inside(reader: &mut Reader<'_>, links: &[Link]) -> Vec<Linked> {
+    let mut all: Vec<Linked> = Vec::new();
+    for link in links {
+        let name = if link.known_as.is_empty() {
+            &link.target
+        } else {
+            &link.known_as
+        };
+        if !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        {
+            let message = format!("'{}' is no name of a host; use a-z, 0-9 and '-'", shorten(name));
+            reader.check.problem(link.origin.place, &link.origin.path, message);
+            continue;
+        }
+        if let Some(other) = all.iter().find(|other| other.name == *name) {
+            let message = format!(
+                "calls '{}' by the name '{}', which is '{}' already; give each a name of its own",
+                shorten(&link.target),
+                shorten(name),
+                shorten(&other.target)
+            );
+            reader.check.problem(link.origin.place, &link.origin.path, message);
+            continue;
+        }
+        all.push(Linked {
+            name: name.clone(),
+            target: link.target.clone(),
+        });
+    }
+    all
+}
+
 /// The services that an alias's links name, each once.
 pub(super) fn names(reader: &mut Reader<'_>, links: &[Link]) -> Vec<ServiceName> {
     let mut names: Vec<ServiceName> = Vec::new();
@@ -65,13 +101,17 @@ pub(super) fn check(project: &Project) -> Result<(), ConfigError> {
     }
     circles(project)?;
     published_twice(project)?;
+    for (name, service) in &project.services {
+        one_port_for_many(project, name.as_str(), service)?;
+    }
     for (name, alias) in &project.aliases {
+        has_services(project, name.as_str(), alias)?;
         names_a_port(project, name.as_str(), alias)?;
     }
     Ok(())
 }
 
-fn refuse(origin: &Origin, message: String) -> ConfigError {
+pub(super) fn refuse(origin: &Origin, message: String) -> ConfigError {
     one(Problem {
         file: origin.file.clone(),
         line: origin.place.line,
@@ -82,7 +122,7 @@ fn refuse(origin: &Origin, message: String) -> ConfigError {
 }
 
 fn check_alias_link(project: &Project, link: &Link) -> Result<(), ConfigError> {
-    if project.aliases.keys().any(|name| name.as_str() == link.target) {
+    if project.is_alias(&link.target) {
         let message = format!(
             "links to '{}', which is an alias itself; link to the services behind it",
             shorten(&link.target)
@@ -93,22 +133,24 @@ fn check_alias_link(project: &Project, link: &Link) -> Result<(), ConfigError> {
 }
 
 fn check_service_link(project: &Project, link: &Link) -> Result<(), ConfigError> {
-    let is_alias = project.aliases.keys().any(|name| name.as_str() == link.target);
-    if is_alias && !link.known_as.is_empty() && link.known_as != link.target {
-        let message = format!(
-            "wants alias '{}' under the name '{}'; an alias has one name: write '{}' alone and use that name",
-            link.target,
-            shorten(&link.known_as),
-            link.target
-        );
-        return Err(refuse(&link.origin, message));
+    if project.is_alias(&link.target) {
+        return Ok(());
     }
-    if is_alias { Ok(()) } else { is_there(project, link) }
+    is_there(project, link)
 }
 
 fn is_there(project: &Project, link: &Link) -> Result<(), ConfigError> {
     if project.services.keys().any(|name| name.as_str() == link.target) {
         return Ok(());
+    }
+    if let Some((_, profiles)) = project.inactive.iter().find(|(name, _)| name.as_str() == link.target) {
+        let message = format!(
+            "links to service '{}', which runs only with one of the profiles {}; set COMPOSE_PROFILES={}, or remove the link",
+            link.target,
+            profiles.join(", "),
+            profiles.first().map_or("", String::as_str)
+        );
+        return Err(refuse(&link.origin, message));
     }
     let known: Vec<&str> = project.services.keys().map(ServiceName::as_str).collect();
     let remedy = match closest(&link.target, &known) {
@@ -189,6 +231,36 @@ fn published_twice(project: &Project) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// A port of the host is one container's.
+fn one_port_for_many(project: &Project, name: &str, service: &Service) -> Result<(), ConfigError> {
+    let on_host = service.network_mode.as_deref() == Some("host");
+    let fixed = service
+        .ports
+        .iter()
+        .find_map(|port| Some((port.published?, port.target.number)));
+    match fixed {
+        Some((port, target)) if service.scale > 1 && !on_host => {
+            let scale = service.scale;
+            let message = format!(
+                "port {port} of the host cannot be that of {scale} containers; write \"{target}\" here, and publish an alias that links '{name}' (image: rancher/load-balancer-service)"
+            );
+            Err(about(project, name, "ports", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is behind a balancer with rules is known once all files are read.
+fn has_services(project: &Project, name: &str, alias: &AliasService) -> Result<(), ConfigError> {
+    if !alias.links.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "has no service behind it; write links: [web], or in rancher-compose.yml: {name}: {{lb_config: {{port_rules: [...]}}}}"
+    );
+    Err(about(project, name, "", message))
 }
 
 /// An alias that is not published answers at the ports of its services; it needs to know one.

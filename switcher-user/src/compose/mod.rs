@@ -4,22 +4,36 @@
 //! `services:`. An image of `rancher/dns-service` or `rancher/load-balancer-service` makes a service an alias.
 
 mod alias;
+mod around;
+mod attached;
+mod dotenv;
+mod environment;
 mod file;
 mod health;
 mod interpolate;
 mod links;
+mod means;
 mod model;
+mod mounts;
 mod ports;
 mod rancher;
+mod refused;
+mod rules;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod values;
 mod words;
 
+pub use around::{ReadFile, Surroundings};
+pub use attached::{Joined, Linked, Logging, Mount, MountSource, Shared};
+pub use dotenv::variables;
 pub use model::{
     AliasKind, AliasService, Form, Healthcheck, Port, Project, Published, Restart, SCALE_MAX, Service, ServiceName,
 };
+
+pub use shared::DEFAULT_NETWORK;
 
 use crate::config::yaml::{self, Kind};
 use crate::config::{ConfigError, Problem};
@@ -39,24 +53,24 @@ pub struct SourceFile {
     pub text: String,
 }
 
-/// Reads compose files, in their order, and the `rancher-compose.yml` that belongs to them, if there is one. `variable`
-/// looks up what `${NAME}` stands for.
+/// Reads compose files, in their order, and the `rancher-compose.yml` that belongs to them, if there is one.
 ///
 /// # Errors
 /// Every mistake found in the first file that has any.
 pub fn parse(
     files: &[SourceFile],
     rancher: Option<&SourceFile>,
-    variable: &dyn Fn(&str) -> Option<String>,
+    around: &Surroundings<'_>,
 ) -> Result<Project, ConfigError> {
     let mut project = Project::default();
     for source in files {
-        file::read(source, variable, &mut project)?;
+        file::read(source, around, &mut project)?;
     }
     if let Some(source) = rancher {
-        rancher::read(source, variable, &mut project)?;
+        rancher::read(source, around, &mut project)?;
     }
     links::check(&project)?;
+    shared::check(&project)?;
     Ok(project)
 }
 

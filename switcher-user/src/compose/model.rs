@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use super::attached::{Joined, Linked, Logging, Mount, Shared};
 use crate::config::Location;
 use crate::model::{AliasName, Protocol, SetName, StackName};
 
@@ -35,9 +36,15 @@ pub struct Project {
     pub services: BTreeMap<ServiceName, Service>,
     /// What is switched in the kernel.
     pub aliases: BTreeMap<AliasName, AliasService>,
+    /// Networks that services may name.
+    pub networks: BTreeMap<String, Shared>,
+    /// Volumes that services may name.
+    pub volumes: BTreeMap<String, Shared>,
     /// What was read and has no effect here, as sentences.
     pub warnings: Vec<String>,
-    /// Where `links` and `ports` of each service stand.
+    /// Services that none of the active profiles runs.
+    pub(super) inactive: BTreeMap<ServiceName, Vec<String>>,
+    /// Where each service (no key), and its `links` and `ports` stand.
     pub(super) origins: BTreeMap<(String, String), Origin>,
 }
 
@@ -98,6 +105,8 @@ pub enum AliasKind {
     Dns,
     /// `rancher/load-balancer-service`: published on its ports.
     Balancer,
+    /// `rancher/lb-service-haproxy`: the same; its `port_rules` say what is behind it.
+    RuledBalancer,
 }
 
 impl AliasKind {
@@ -107,7 +116,22 @@ impl AliasKind {
         match self {
             Self::Dns => "rancher/dns-service",
             Self::Balancer => "rancher/load-balancer-service",
+            Self::RuledBalancer => "rancher/lb-service-haproxy",
         }
+    }
+
+    /// Which one an image makes, whatever its registry's name, tag and digest.
+    #[must_use]
+    pub fn of_image(image: &str) -> Option<Self> {
+        let image = image.split_once('@').map_or(image, |(name, _)| name);
+        let image = ["docker.io/", "index.docker.io/"]
+            .iter()
+            .find_map(|registry| image.strip_prefix(registry))
+            .unwrap_or(image);
+        let name = image.split_once(':').map_or(image, |(name, _)| name);
+        [Self::Dns, Self::Balancer, Self::RuledBalancer]
+            .into_iter()
+            .find(|kind| kind.image() == name)
     }
 }
 
@@ -149,7 +173,7 @@ pub struct Service {
     pub command: Option<Vec<String>>,
     /// Replaces the image's entry point.
     pub entrypoint: Option<Vec<String>>,
-    /// Environment; `None`: as it is where the command runs.
+    /// Environment; `None`: nothing, as it is not set where the command runs.
     pub environment: BTreeMap<String, Option<String>>,
     /// Labels of its containers.
     pub labels: BTreeMap<String, String>,
@@ -169,10 +193,24 @@ pub struct Service {
     pub healthcheck: Option<Healthcheck>,
     /// `host`, `bridge` or `none`; `None`: the project's own.
     pub network_mode: Option<String>,
-    /// Networks by name; empty: the project's own.
-    pub networks: Vec<String>,
-    /// Mounts, as Docker writes them: `SOURCE:TARGET[:ro]`.
-    pub volumes: Vec<String>,
+    /// Networks; empty: the project's own.
+    pub networks: Vec<Joined>,
+    /// Mounts.
+    pub volumes: Vec<Mount>,
+    /// Folders in memory: `TARGET[:OPTIONS]`.
+    pub tmpfs: Vec<String>,
+    /// A process that reaps others is the first one.
+    pub init: Option<bool>,
+    /// Size of /dev/shm.
+    pub shm_bytes: Option<i64>,
+    /// Most memory.
+    pub memory_bytes: Option<i64>,
+    /// The container's own files are not written to.
+    pub read_only: bool,
+    /// It has all rights of the host.
+    pub privileged: bool,
+    /// Where its output goes; `None`: as the daemon has it.
+    pub logging: Option<Logging>,
     /// User of the process.
     pub user: Option<String>,
     /// Where the process starts.
@@ -193,6 +231,10 @@ pub struct Service {
     pub extra_hosts: Vec<String>,
     /// What is started before it.
     pub after: Vec<ServiceName>,
+    /// Its links.
+    pub links: Vec<Linked>,
+    /// It runs where one of these is active; empty: always.
+    pub(super) profiles: Vec<String>,
     pub(super) written: Vec<Link>,
 }
 
@@ -209,6 +251,30 @@ impl Service {
 }
 
 impl Project {
+    /// A network's name at Docker.
+    #[must_use]
+    pub fn network_name(&self, stack: &StackName, key: &str) -> String {
+        match self.networks.get(key) {
+            Some(shared) => shared.docker_name(stack, key),
+            None => Shared::default().docker_name(stack, key),
+        }
+    }
+
+    /// A volume's name at Docker; files of the first form name Docker's own.
+    #[must_use]
+    pub fn volume_name(&self, stack: &StackName, key: &str) -> String {
+        match self.volumes.get(key) {
+            Some(shared) => shared.docker_name(stack, key),
+            None => key.to_owned(),
+        }
+    }
+
+    /// True where the target of a link is an alias.
+    #[must_use]
+    pub fn is_alias(&self, target: &str) -> bool {
+        self.aliases.keys().any(|name| name.as_str() == target)
+    }
+
     /// The ports at which the alias answers inside: a balancer's published ones, else all that its services name.
     #[must_use]
     pub fn inside_ports(&self, alias: &AliasService) -> Vec<Port> {

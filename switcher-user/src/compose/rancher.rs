@@ -1,15 +1,17 @@
 //! `rancher-compose.yml`: how many, and how they are upgraded.
 
-use super::model::{Project, SCALE_MAX, ServiceName};
+use super::around::Surroundings;
+use super::model::{AliasKind, AliasService, Project, SCALE_MAX, ServiceName};
 use super::values::Reader;
-use super::{COMPOSE, SourceFile, tree};
-use crate::config::check::{Check, Field, shorten};
+use super::{SourceFile, rules, tree};
+use crate::config::check::{Field, shorten};
 use crate::config::node::{Node, Value};
 use crate::config::{ConfigError, Location, keys};
 
 const KEYS: &[&str] = &[
     "scale",
     "load_balancer_config",
+    "lb_config",
     "upgrade_strategy",
     "health_check",
     "metadata",
@@ -19,18 +21,9 @@ const KEYS: &[&str] = &[
 const STRATEGY_KEYS: &[&str] = &["start_first", "batch_size", "interval_millis"];
 
 /// Adds what the file says to the services it names.
-pub(super) fn read(
-    source: &SourceFile,
-    variable: &dyn Fn(&str) -> Option<String>,
-    project: &mut Project,
-) -> Result<(), ConfigError> {
+pub(super) fn read(source: &SourceFile, around: &Surroundings<'_>, project: &mut Project) -> Result<(), ConfigError> {
     let tree = tree(source)?;
-    let mut reader = Reader {
-        check: Check::new(&source.name, COMPOSE),
-        file: &source.name,
-        variable,
-        warnings: Vec::new(),
-    };
+    let mut reader = Reader::new(&source.name, around);
     services(&mut reader, &tree, project);
     project.warnings.append(&mut reader.warnings);
     ConfigError::from_problems(reader.check.problems).map_or(Ok(()), Err)
@@ -64,9 +57,12 @@ fn services(reader: &mut Reader<'_>, tree: &Node, project: &mut Project) {
         entries = reader.check.entries(&below, "name a service below it");
     }
     for (key, field) in entries {
+        let inactive = key
+            .parse()
+            .is_ok_and(|name: ServiceName| project.inactive.contains_key(&name));
         let set: Option<ServiceName> = key.parse().ok().filter(|name| project.services.contains_key(name));
-        let is_alias = project.aliases.keys().any(|name| name.as_str() == key);
-        if set.is_none() && !is_alias {
+        let alias = key.parse().ok().and_then(|name| project.aliases.get_mut(&name));
+        if set.is_none() && alias.is_none() && !inactive {
             let known: Vec<&str> = project.services.keys().map(ServiceName::as_str).collect();
             let remedy = match keys::closest(key, &known) {
                 Some(near) => format!("did you mean '{near}'?"),
@@ -76,7 +72,7 @@ fn services(reader: &mut Reader<'_>, tree: &Node, project: &mut Project) {
             reader.check.problem(field.key_place, &field.path, message);
             continue;
         }
-        let scale = service(reader, &field, is_alias);
+        let scale = service(reader, &field, alias);
         if let (Some(scale), Some(service)) = (scale, set.and_then(|name| project.services.get_mut(&name))) {
             service.scale = scale;
         }
@@ -84,12 +80,20 @@ fn services(reader: &mut Reader<'_>, tree: &Node, project: &mut Project) {
 }
 
 /// The scale, where it is given.
-fn service(reader: &mut Reader<'_>, field: &Field<'_>, is_alias: bool) -> Option<u32> {
+fn service(reader: &mut Reader<'_>, field: &Field<'_>, mut alias: Option<&mut AliasService>) -> Option<u32> {
     let mut scale = None;
+    let is_alias = alias.is_some();
     for (key, entry) in reader.check.entries(field, "write {scale: 2}") {
         match key {
             "scale" => scale = reader.number(&entry, 0, SCALE_MAX),
             "load_balancer_config" if is_alias => balancer(reader, &entry),
+            "lb_config" => match &mut alias {
+                Some(alias) if alias.kind != AliasKind::Dns => rules::read(reader, &entry, alias),
+                _ => reader.wrong(
+                    &entry,
+                    "belongs to a balancer, and this is none; give it an image: rancher/lb-service-haproxy, or remove it",
+                ),
+            },
             "upgrade_strategy" => strategy(reader, &entry),
             "health_check" => reader.warn(
                 &entry,
@@ -118,7 +122,9 @@ fn service(reader: &mut Reader<'_>, field: &Field<'_>, is_alias: bool) -> Option
 
 fn balancer(reader: &mut Reader<'_>, field: &Field<'_>) {
     for (key, entry) in reader.check.entries(field, "write {name: a name}") {
-        if key != "name" {
+        if matches!(key, "certs" | "default_cert") {
+            rules::no_certificates(reader, &entry);
+        } else if key != "name" {
             reader.warn(
                 &entry,
                 "has no effect: the kernel carries connections and reads no HTTP",

@@ -2,7 +2,7 @@
 
 use super::model::{Restart, SCALE_MAX, Service};
 use super::values::Reader;
-use super::{health, links, ports};
+use super::{environment, health, links, means, mounts, ports, refused, shared};
 use crate::config::check::{Field, shorten};
 use crate::config::keys;
 use crate::config::node::Value;
@@ -36,60 +36,15 @@ const KEYS: &[&str] = &[
     "cap_drop",
     "dns",
     "extra_hosts",
-];
-
-/// Keys that compose knows and that are not done here: what to do instead.
-const UNSUPPORTED: &[(&str, &str)] = &[
-    (
-        "build",
-        "build the image first (docker build -t NAME .), and name it with 'image'",
-    ),
-    (
-        "container_name",
-        "containers are called PROJECT-SERVICE-NUMBER; remove it",
-    ),
-    ("env_file", "write the variables below 'environment'"),
-    ("extends", "write the service out"),
-    ("external_links", "name services of these files in 'links'"),
-    ("privileged", "name what it needs with 'cap_add'"),
-    (
-        "devices",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    ("logging", "set it for the whole daemon"),
-    ("log_driver", "set it for the whole daemon"),
-    ("secrets", "mount a folder with 'volumes'"),
-    ("configs", "mount a folder with 'volumes'"),
-    ("profiles", "put the services into a file of their own"),
-    (
-        "pid",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    (
-        "mem_limit",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    (
-        "cpu_shares",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    (
-        "ulimits",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    (
-        "sysctls",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    (
-        "tmpfs",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
-    ("volumes_from", "name the volumes with 'volumes'"),
-    (
-        "security_opt",
-        "run such a container with docker itself, labelled switcher.alias and switcher.set",
-    ),
+    "env_file",
+    "profiles",
+    "tmpfs",
+    "init",
+    "shm_size",
+    "mem_limit",
+    "read_only",
+    "privileged",
+    "logging",
 ];
 
 /// The service. `None`: mistakes were noted.
@@ -103,16 +58,22 @@ pub(super) fn read(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Service
         if key.starts_with("x-") {
             continue;
         }
-        if let Some((_, remedy)) = UNSUPPORTED.iter().find(|(name, _)| *name == key) {
+        if let Some(remedy) = refused::remedy_of(key) {
             let message = format!("'{key}' is not supported; {remedy}");
             reader.check.problem(entry.key_place, &entry.path, message);
         } else if KEYS.contains(&key) {
             what_runs(reader, key, &entry, &mut service);
             where_it_runs(reader, key, &entry, &mut service);
+            means::read(reader, key, &entry, &mut service);
         } else {
             let message = keys::unknown(&shorten(key), KEYS);
             reader.check.problem(entry.key_place, &entry.path, message);
         }
+    }
+    service.after = links::names(reader, &service.written);
+    if let (Some(mode), Some(joined)) = (&service.network_mode, service.networks.first()) {
+        let message = format!("stand beside 'network_mode: {mode}', and a container has one of both; remove one");
+        reader.check.problem(joined.origin.place, &joined.origin.path, message);
     }
     if service.image.is_empty() && reader.check.problems.len() == problems_before {
         let path = format!("{}.image", field.path);
@@ -130,7 +91,9 @@ fn what_runs(reader: &mut Reader<'_>, key: &str, field: &Field<'_>, service: &mu
         "image" => service.image = reader.word(field).unwrap_or_default(),
         "command" => service.command = reader.command(field),
         "entrypoint" => service.entrypoint = reader.command(field),
-        "environment" => service.environment = reader.pairs(field),
+        "environment" => environment::read(reader, field, service),
+        "env_file" => environment::files(reader, field, service),
+        "profiles" => service.profiles = reader.texts(field),
         "labels" => labels(reader, field, service),
         "scale" => service.scale = reader.number(field, 0, SCALE_MAX).unwrap_or(1),
         "deploy" => deploy(reader, field, service),
@@ -154,13 +117,13 @@ fn where_it_runs(reader: &mut Reader<'_>, key: &str, field: &Field<'_>, service:
         "expose" => service.expose = ports::exposed(reader, field),
         "links" => {
             let mut links = links::read(reader, field);
-            service.after.extend(links::names(reader, &links));
+            service.links = links::inside(reader, &links);
             service.written.append(&mut links);
         }
         "depends_on" => depends_on(reader, field, service),
         "network_mode" | "net" => service.network_mode = network_mode(reader, field),
-        "networks" => service.networks = networks(reader, field),
-        "volumes" => service.volumes = volumes(reader, field),
+        "networks" => service.networks = shared::joined(reader, field),
+        "volumes" => service.volumes = mounts::read(reader, field),
         "hostname" => service.hostname = reader.word(field),
         "dns" => service.dns = reader.texts(field),
         "extra_hosts" => service.extra_hosts = reader.texts(field),
@@ -247,8 +210,6 @@ fn depends_on(reader: &mut Reader<'_>, field: &Field<'_>, service: &mut Service)
         let mut links = links::read(reader, field);
         service.written.append(&mut links);
     }
-    let names = links::names(reader, &service.written.clone());
-    service.after = names;
 }
 
 fn network_mode(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
@@ -264,51 +225,4 @@ fn network_mode(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<String> {
         ),
     );
     None
-}
-
-fn networks(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<String> {
-    if !matches!(field.node.value, Value::Mapping(_)) {
-        return reader.texts(field);
-    }
-    let mut names = Vec::new();
-    for (key, entry) in reader.check.entries(field, "write a list of networks") {
-        if !matches!(entry.node.value, Value::Null) {
-            reader.wrong(
-                &entry,
-                "has settings, which are not supported; leave only the network's name",
-            );
-        }
-        names.push(key.to_owned());
-    }
-    names
-}
-
-/// `SOURCE:TARGET[:ro|rw]`: an absolute folder of the host, or a volume by name.
-fn volumes(reader: &mut Reader<'_>, field: &Field<'_>) -> Vec<String> {
-    let Some(items) = reader.check.items(field, "write a list, as [\"/srv/www:/www:ro\"]") else {
-        return Vec::new();
-    };
-    let mut volumes = Vec::new();
-    for item in &items {
-        let Some(text) = reader.word(item) else { continue };
-        let parts: Vec<&str> = text.split(':').collect();
-        let good = match parts.as_slice() {
-            [source, target] | [source, target, "ro" | "rw"] => {
-                !source.is_empty() && !source.starts_with(['.', '~']) && target.starts_with('/')
-            }
-            _ => false,
-        };
-        if good {
-            volumes.push(text);
-        } else {
-            let text = shorten(&text);
-            reader.wrong(
-                item,
-                format_args!(
-                    "'{text}' is not SOURCE:TARGET[:ro]; name an absolute folder or a volume, and where it is mounted"
-                ),
-            );
-        }
-    }
-    volumes
 }

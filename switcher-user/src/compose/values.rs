@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use super::COMPOSE;
+use super::around::Surroundings;
 use super::interpolate::interpolate;
 use super::model::Origin;
 use super::words::words;
@@ -17,11 +19,20 @@ const VALUE_CHARS_MAX: usize = 16_384;
 pub(super) struct Reader<'a> {
     pub check: Check,
     pub file: &'a str,
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    pub around: &'a Surroundings<'a>,
     pub warnings: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub fn new(file: &'a str, around: &'a Surroundings<'a>) -> Self {
+        Self {
+            check: Check::new(file, COMPOSE),
+            file,
+            around,
+            warnings: Vec::new(),
+        }
+    }
+
     pub fn wrong(&mut self, field: &Field<'_>, message: impl Display) {
         self.check.wrong(field, message);
     }
@@ -54,7 +65,7 @@ impl Reader<'_> {
             self.wrong(field, format_args!("has more than {VALUE_CHARS_MAX} bytes; shorten it"));
             return None;
         }
-        match interpolate(text, self.variable) {
+        match interpolate(text, self.around.variable) {
             Ok(text) => Some(text),
             Err(why) => {
                 self.wrong(field, why);
@@ -97,6 +108,17 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// A number of bytes: `512m`, `1.5gb`, `1048576`.
+    pub fn bytes(&mut self, field: &Field<'_>) -> Option<i64> {
+        let text = self.text(field)?;
+        let bytes = bytes_of(&text.to_ascii_lowercase());
+        if bytes.is_none() {
+            let text = shorten(&text);
+            self.wrong(field, format_args!("'{text}' is no size; write it as 512m or 2g"));
+        }
+        bytes
     }
 
     pub fn duration(&mut self, field: &Field<'_>) -> Option<Duration> {
@@ -173,4 +195,27 @@ impl Reader<'_> {
         }
         pairs
     }
+}
+
+fn bytes_of(text: &str) -> Option<i64> {
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1_i64 << 30,
+        _ => return None,
+    };
+    let number = number.trim_end();
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) {
+        return None;
+    }
+    // Fifteen digits at most: neither product is near its type's end.
+    let scale = 10_i64.pow(u32::try_from(part.len()).ok()?);
+    let part = i64::try_from(i128::from(part.parse::<i64>().ok()?) * i128::from(factor) / i128::from(scale)).ok()?;
+    let bytes = whole.parse::<i64>().ok()?.checked_mul(factor)?.checked_add(part)?;
+    (bytes > 0).then_some(bytes)
 }

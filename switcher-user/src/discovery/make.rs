@@ -1,6 +1,8 @@
 //! Making things: images, networks, containers.
 
-use bollard::models::{ContainerCreateBody, NetworkCreateRequest};
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, NetworkConnectRequest, NetworkCreateRequest, VolumeCreateRequest,
+};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder, StartContainerOptions};
 use futures_util::TryStreamExt as _;
 
@@ -33,15 +35,58 @@ impl Engine {
         pulled.await.map_err(Self::refused(format!("to pull {image}")))
     }
 
+    /// Whether the network is here.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        match self.docker.inspect_network(name, None).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(error) => Err(Self::refused(format!("to show network {name}"))(error)),
+        }
+    }
+
+    /// Whether the volume is here.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
+        match self.docker.inspect_volume(name).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(error) => Err(Self::refused(format!("to show volume {name}"))(error)),
+        }
+    }
+
+    /// Makes a volume unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn ensure_volume(&self, name: &str, labels: &[(&str, &str)]) -> Result<bool, EngineError> {
+        if self.has_volume(name).await? {
+            return Ok(false);
+        }
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(labels.collect()),
+            ..VolumeCreateRequest::default()
+        };
+        let made = self.docker.create_volume(request).await;
+        made.map_err(Self::refused(format!("to make volume {name}")))?;
+        Ok(true)
+    }
+
     /// Makes a bridge network unless it is there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub async fn ensure_network(&self, name: &str, labels: &[(&str, &str)]) -> Result<bool, EngineError> {
-        match self.docker.inspect_network(name, None).await {
-            Ok(_) => return Ok(false),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(error) => return Err(Self::refused(format!("to show network {name}"))(error)),
+        if self.has_network(name).await? {
+            return Ok(false);
         }
         let request = NetworkCreateRequest {
             name: name.to_owned(),
@@ -59,15 +104,21 @@ impl Engine {
         Ok(true)
     }
 
-    /// Makes a container and starts it; returns its id. One that does not start is removed again.
+    /// Makes a container, joins it to more networks than its first, and starts it; returns its id. One that does not start
+    /// is removed again.
     ///
     /// # Errors
     /// When it cannot be made or started.
-    pub async fn run(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+    pub async fn run(
+        &self,
+        name: &str,
+        body: ContainerCreateBody,
+        more: Vec<(String, EndpointSettings)>,
+    ) -> Result<String, EngineError> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let made = self.docker.create_container(Some(options), body).await;
         let id = made.map_err(Self::refused(format!("to make {name}")))?.id;
-        match self.start(&id).await {
+        match self.join_and_start(&id, more).await {
             Ok(()) => Ok(id),
             Err(error) => {
                 let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new()
@@ -88,6 +139,22 @@ impl Engine {
     /// When it does not start.
     pub async fn start_again(&self, id: &str, name: &str) -> Result<(), EngineError> {
         self.start(id).await.map_err(Self::refused(format!("to start {name}")))
+    }
+
+    /// Several networks at once are more than the API of older daemons takes when it makes a container.
+    async fn join_and_start(
+        &self,
+        id: &str,
+        more: Vec<(String, EndpointSettings)>,
+    ) -> Result<(), bollard::errors::Error> {
+        for (network, endpoint) in more {
+            let request = NetworkConnectRequest {
+                container: id.to_owned(),
+                endpoint_config: Some(endpoint),
+            };
+            self.docker.connect_network(&network, request).await?;
+        }
+        self.start(id).await
     }
 
     async fn start(&self, id: &str) -> Result<(), bollard::errors::Error> {

@@ -23,6 +23,13 @@ pub const LABEL_ALIAS: &str = "switcher.alias";
 pub const LABEL_SET: &str = "switcher.set";
 /// Label: the port where it serves.
 pub const LABEL_PORT: &str = "switcher.port";
+/// Label: names that the agent answers to this container, as `NAME=alias/ALIAS` or `NAME=service/SERVICE` of its project,
+/// blanks between them.
+pub const LABEL_LINKS: &str = "switcher.links";
+/// Before an alias there.
+pub const LINK_ALIAS: &str = "alias/";
+/// Before a service there.
+pub const LINK_SERVICE: &str = "service/";
 /// Label of compose: the project.
 pub const LABEL_PROJECT: &str = "com.docker.compose.project";
 /// Label of compose: the service.
@@ -31,5 +38,7 @@ pub const LABEL_SERVICE: &str = "com.docker.compose.service";
 pub const LABEL_NUMBER: &str = "com.docker.compose.container-number";
 /// Label of compose: what the container was made of.
 pub const LABEL_HASH: &str = "com.docker.compose.config-hash";
+/// Label of compose: what a volume is called in the files.
+pub const LABEL_VOLUME: &str = "com.docker.compose.volume";
 /// Most containers that are looked at; more are left out, and counted.
 pub const CONTAINERS_MAX: usize = 4_096;

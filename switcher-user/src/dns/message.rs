@@ -30,6 +30,16 @@ const REFUSED: u16 = 5;
 pub struct Names {
     /// By name, in small letters.
     pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// Names that only one asks by, a container: what its links say, by its own address.
+    pub links: BTreeMap<IpAddr, BTreeMap<String, Vec<IpAddr>>>,
+}
+
+impl Names {
+    /// The addresses of a name as this client knows it.
+    fn of(&self, client: IpAddr, name: &str) -> Option<&Vec<IpAddr>> {
+        let linked = self.links.get(&client).and_then(|links| links.get(name));
+        linked.or_else(|| self.addresses.get(name))
+    }
 }
 
 /// One question.
@@ -43,8 +53,8 @@ struct Question {
     raw: Vec<u8>,
 }
 
-/// The answer to a packet; `None`: it is no question at all.
-pub(super) fn answer(packet: &[u8], names: &Names) -> Option<Vec<u8>> {
+/// The answer to a packet of this client; `None`: it is no question at all.
+pub(super) fn answer(packet: &[u8], client: IpAddr, names: &Names) -> Option<Vec<u8>> {
     let id = word(packet, 0)?;
     let flags = word(packet, 2)?;
     if packet.len() < HEADER_BYTES || flags & FLAG_ANSWER != 0 {
@@ -56,19 +66,19 @@ pub(super) fn answer(packet: &[u8], names: &Names) -> Option<Vec<u8>> {
     let Some(question) = read(packet, id, flags) else {
         return Some(reply(id, flags, FORMAT_ERROR, &[], &[]));
     };
-    Some(found(&question, names))
+    Some(found(&question, client, names))
 }
 
-fn found(question: &Question, names: &Names) -> Vec<u8> {
+fn found(question: &Question, client: IpAddr, names: &Names) -> Vec<u8> {
     let with = |code: u16, addresses: &[IpAddr]| {
         let flags = question.flags | FLAG_AUTHORITATIVE;
         reply(question.id, flags, code, &question.raw, addresses)
     };
-    let Some(alias) = alias_of(&question.name, names) else {
+    let Some(alias) = alias_of(&question.name, client, names) else {
         return reply(question.id, question.flags, REFUSED, &question.raw, &[]);
     };
     // The zone itself has no address.
-    let Some(addresses) = names.addresses.get(alias) else {
+    let Some(addresses) = names.of(client, alias) else {
         return with(if alias.is_empty() { 0 } else { NO_SUCH_NAME }, &[]);
     };
     let wanted = |address: &&IpAddr| {
@@ -85,7 +95,7 @@ fn found(question: &Question, names: &Names) -> Vec<u8> {
 }
 
 /// The part of the name that says which alias; `None`: it is none of our names.
-fn alias_of<'q>(name: &'q str, names: &Names) -> Option<&'q str> {
+fn alias_of<'q>(name: &'q str, client: IpAddr, names: &Names) -> Option<&'q str> {
     if let Some(rest) = name.strip_suffix(ZONE) {
         return if rest.is_empty() {
             Some("")
@@ -93,7 +103,7 @@ fn alias_of<'q>(name: &'q str, names: &Names) -> Option<&'q str> {
             rest.strip_suffix('.')
         };
     }
-    names.addresses.contains_key(name).then_some(name)
+    names.of(client, name).is_some().then_some(name)
 }
 
 fn word(packet: &[u8], at: usize) -> Option<u16> {
@@ -170,10 +180,13 @@ fn reply(id: u16, flags: u16, code: u16, question: &[u8], addresses: &[IpAddr]) 
 pub(super) mod tests {
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 2));
+
     pub(in super::super) fn names() -> Names {
         let addresses = vec!["198.18.255.2".parse().unwrap(), "fd00::5".parse().unwrap()];
         Names {
             addresses: BTreeMap::from([("web".to_owned(), addresses), ("a.b".to_owned(), Vec::new())]),
+            links: BTreeMap::new(),
         }
     }
 
@@ -189,9 +202,29 @@ pub(super) mod tests {
         packet
     }
 
+    #[test]
+    fn a_links_name_is_the_askers_own() {
+        let (mut names, address) = (names(), vec!["172.17.0.9".parse().unwrap()]);
+        let links = BTreeMap::from([("db".to_owned(), address.clone()), ("web".to_owned(), address)]);
+        names.links.insert(CLIENT, links);
+        let other = "172.17.0.3".parse().unwrap();
+        for (client, name, code, last) in [
+            (CLIENT, "db", 0, 9),
+            (CLIENT, "DB.switcher.internal", 0, 9),
+            (CLIENT, "web", 0, 9),
+            (other, "web", 0, 2),
+            (other, "db.switcher.internal", NO_SUCH_NAME, 1),
+            (other, "db", REFUSED, 1),
+        ] {
+            let answer = answer(&question(name, TYPE_A), client, &names).unwrap();
+            let said = (word(&answer, 2).unwrap() & 15, answer[answer.len() - 1]);
+            assert_eq!(said, (code, last), "{client} {name}");
+        }
+    }
+
     /// Code, answers, and the last bytes.
     fn ask(name: &str, kind: u16) -> (u16, u16, Vec<u8>) {
-        let answer = answer(&question(name, kind), &names()).unwrap();
+        let answer = answer(&question(name, kind), CLIENT, &names()).unwrap();
         assert_eq!(&answer[..2], [0xab, 0xcd]);
         let length = if kind == TYPE_AAAA { 16 } else { 4 };
         let end = answer[answer.len() - length..].to_vec();
@@ -231,14 +264,17 @@ pub(super) mod tests {
     fn broken_questions_are_answered_as_such_and_answers_never() {
         let mut two = question("web", TYPE_A);
         two[5] = 2;
-        assert_eq!(word(&answer(&two, &names()).unwrap(), 2).unwrap() & 15, FORMAT_ERROR);
+        assert_eq!(
+            word(&answer(&two, CLIENT, &names()).unwrap(), 2).unwrap() & 15,
+            FORMAT_ERROR
+        );
         let mut reply = question("web", TYPE_A);
         reply[2] |= 0x80;
-        assert_eq!(answer(&reply, &names()), None);
+        assert_eq!(answer(&reply, CLIENT, &names()), None);
         let mut update = question("web", TYPE_A);
         update[2] |= 5 << 3;
         assert_eq!(
-            word(&answer(&update, &names()).unwrap(), 2).unwrap() & 15,
+            word(&answer(&update, CLIENT, &names()).unwrap(), 2).unwrap() & 15,
             NOT_IMPLEMENTED
         );
     }
@@ -246,7 +282,7 @@ pub(super) mod tests {
     proptest::proptest! {
         #[test]
         fn no_packet_makes_it_panic_or_answer_long(packet in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
-            if let Some(answer) = answer(&packet, &names()) {
+            if let Some(answer) = answer(&packet, CLIENT, &names()) {
                 assert!(answer.len() <= 512);
             }
         }

@@ -1,7 +1,7 @@
 //! The sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Responder {
             // An error here is about an earlier answer that did not arrive.
             let Ok((length, from)) = received else { continue };
             let known = Arc::clone(&names.borrow());
-            if let Some(answer) = answer(&packet[..length], &known) {
+            if let Some(answer) = answer(&packet[..length], from.ip().to_canonical(), &known) {
                 let _ = self.socket.send_to(&answer, from).await;
             }
         }
@@ -70,21 +70,21 @@ impl Responder {
 async fn take(listener: TcpListener, names: watch::Receiver<Arc<Names>>) {
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             sleep(RETRY).await;
             continue;
         };
         let names = names.clone();
         tokio::spawn(async move {
             // Whoever breaks off asks again.
-            let _ = converse(stream, &names).await;
+            let _ = converse(stream, from.ip().to_canonical(), &names).await;
             drop(permit);
         });
     }
 }
 
 /// Questions by one connection, each with its length before it, as RFC 1035 4.2.2 has it.
-async fn converse(mut stream: TcpStream, names: &watch::Receiver<Arc<Names>>) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, client: IpAddr, names: &watch::Receiver<Arc<Names>>) -> io::Result<()> {
     for _ in 0..QUESTIONS_MAX {
         let question = async {
             let length = usize::from(stream.read_u16().await?);
@@ -97,7 +97,9 @@ async fn converse(mut stream: TcpStream, names: &watch::Receiver<Arc<Names>>) ->
         };
         let packet = timeout(SILENT_FOR, question).await??;
         let known = Arc::clone(&names.borrow());
-        let Some(answer) = answer(&packet, &known) else { break };
+        let Some(answer) = answer(&packet, client, &known) else {
+            break;
+        };
         let Ok(length) = u16::try_from(answer.len()) else { break };
         let whole = [&length.to_be_bytes()[..], &answer].concat();
         timeout(SILENT_FOR, stream.write_all(&whole)).await??;

@@ -343,6 +343,21 @@ impl Site {
         self.dockerd.docker(&format!("inspect -f {form} {container}"))
     }
 
+    /// `switcher compose WORDS` in a folder, by a shell.
+    pub fn compose_in(&self, folder: &Path, line: &str) -> Outcome {
+        let binary = binaries::switcher().unwrap();
+        let host = self.lab.dir().join("switcher.sock");
+        let text = format!(
+            "{} --host unix://{} compose --docker {} {line}",
+            binary.display(),
+            host.display(),
+            self.dockerd.socket()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &text]).current_dir(folder);
+        run(&mut command, DOCKER_LIMIT).unwrap()
+    }
+
     pub fn expect(&self, line: &str, code: i32) -> Outcome {
         let words: Vec<&str> = line.split_whitespace().collect();
         self.agent.cli(&words).unwrap().expect_code(&[code]).unwrap()

@@ -137,3 +137,114 @@ fn containers_with_ipv6_serve_outside_and_clients_on_their_own_bridge() {
     }
     assert_eq!(site.ask_inside(&format!("http://{six}/")), "v2");
 }
+
+/// What ordinary files of today have beside services: a `.env`, files of variables, folders, volumes, several networks.
+const ORDINARY: &str = "\
+services:
+  lb: {image: \"docker.io/rancher/lb-service-haproxy:v0.9.1\", ports: [\"8000:8080\"]}
+  app:
+    image: \"flaccid/countdown_example:${APP_TAG}\"
+    ports: [\"80\"]
+    networks: [default, back]
+    env_file: app.env
+    volumes: [\"./www:/www:ro\", \"data:/data\"]
+    tmpfs: /scratch
+    mem_limit: 256m
+    init: true
+  db: {image: \"flaccid/countdown_example:v2\", expose: [80], networks: {wide: {aliases: [store]}}}
+  shell:
+    image: \"flaccid/countdown_example:v2\"
+    networks: [default, back, wide]
+    links: [\"db:database\", \"lb:front\"]
+networks: {wide: {external: true}, back: }
+";
+
+const MORE: &str = "\
+services: {never: {image: not-there, profiles: [tools]}}
+volumes: {data: }
+";
+
+const VARIABLES: &str = "\
+APP_TAG=v1
+COMPOSE_PROJECT_NAME=shop # as always
+COMPOSE_FILE='shop.yml;more.yml'
+COMPOSE_PATH_SEPARATOR=;
+";
+
+/// Its balancer's rules, beside it.
+const RULES: &str = "lb: {lb_config: {port_rules: [{source_port: 8080, target_port: 80, service: app, protocol: http, priority: 1}]}}\n";
+
+/// Rancher's first form, on Docker's own bridge, where nobody but the agent answers names.
+const FIRST_FORM: &str = "\
+db: {image: \"flaccid/countdown_example:v2\", expose: [80]}
+front: {image: rancher/dns-service, links: [db]}
+user: {image: \"flaccid/countdown_example:v1\", links: [\"db:database\", db, \"front:www\"]}
+";
+
+#[test]
+fn ordinary_files_are_carried_out_and_links_keep_their_names() {
+    let site = Site::new();
+    let folder = site.lab.dir().join("ordinary");
+    std::fs::create_dir_all(folder.join("www")).unwrap();
+    for (name, text) in [
+        ("shop.yml", ORDINARY),
+        ("more.yml", MORE),
+        ("rancher-compose.yml", RULES),
+        (".env", VARIABLES),
+        ("app.env", "GREETING='hello there'\n"),
+        ("www/page", "a page"),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let absent = site.compose_in(&folder, "up -d").expect_code(&[1]).unwrap();
+    assert!(
+        absent.stderr.contains("docker network create wide"),
+        "{}",
+        absent.stderr
+    );
+    assert_eq!(site.dockerd.docker("ps -aq"), "", "nothing is made before all is there");
+    let rules = folder.join("rancher-compose.yml");
+    std::fs::write(&rules, RULES.replace("priority: 1", "hostname: a.example")).unwrap();
+    let refused = site.compose_in(&folder, "up -d").expect_code(&[2]).unwrap();
+    assert!(
+        refused.stderr.contains("rancher-compose.yml:1:") && refused.stderr.contains("port_rules[0].hostname: needs"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::write(&rules, RULES).unwrap();
+    site.dockerd.docker("network create wide");
+    site.compose_in(&folder, "up -d").expect_code(&[0]).unwrap();
+    assert_eq!(site.ask_outside(), "v1");
+    let inside = |container: &str, line: &str| site.dockerd.docker(&format!("exec {container} {line}"));
+    for (url, answer) in [
+        ("http://database/", "v2"),
+        ("http://store/", "v2"),
+        ("http://front:8000/", "v1"),
+    ] {
+        let asked = inside("shop-shell-1", &format!("/usr/bin/curl -sS --max-time 5 {url}"));
+        assert_eq!(asked, answer, "{url}");
+    }
+    assert_eq!(inside("shop-app-1", "/bin/busybox cat /www/page"), "a page");
+    let variables = inside("shop-app-1", "/bin/busybox env");
+    assert!(variables.contains("GREETING=hello there"), "{variables}");
+    let form = "{{.HostConfig.Memory}},{{.HostConfig.Init}}";
+    let made = site.dockerd.docker(&format!("inspect -f {form} shop-app-1"));
+    assert_eq!(made, format!("{},true", 256 << 20));
+    assert!(inside("shop-app-1", "/bin/busybox mount").contains("tmpfs on /scratch"));
+    assert_eq!(site.dockerd.docker("volume ls -q"), "shop_data");
+    let again = site.compose_in(&folder, "up -d").expect_code(&[0]).unwrap();
+    assert!(again.stdout.contains("nothing to do"), "{}", again.stdout);
+
+    std::fs::remove_file(rules).unwrap();
+    std::fs::write(folder.join("shop.yml"), FIRST_FORM).unwrap();
+    site.compose_in(&folder, "-p first -f - up -d < shop.yml")
+        .expect_code(&[0])
+        .unwrap();
+    for name in ["database", "db", "www"] {
+        let asked = inside(
+            "first-user-1",
+            &format!("/usr/bin/curl -sS --max-time 5 http://{name}/"),
+        );
+        assert_eq!(asked, "v2", "{name}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::api::{ApiError, ContainersDocument, ErrorCode};
 use crate::cli::client::Client;
 use crate::cli::printer::Printer;
 use crate::compose::{Port, Service, ServiceName};
-use crate::discovery::{Container, Engine, EngineError, LABEL_PROJECT};
+use crate::discovery::{Container, Engine, EngineError};
 
 /// One that was started has to live so long.
 const LIVES_FOR: Duration = Duration::from_millis(500);
@@ -93,6 +93,7 @@ impl<'a> Site<'a> {
             project: &self.loaded.name,
             name,
             service,
+            files: &self.loaded.project,
             network: network(&self.loaded.project, &self.loaded.name, service),
             dns: self.dns,
             resolvers: &self.resolvers,
@@ -185,7 +186,7 @@ impl<'a> Site<'a> {
             running += 1;
         }
         if running < wanted {
-            self.prepare(service, &recipe.network).await?;
+            self.prepare(&recipe).await?;
         }
         // Bounded by SCALE_MAX.
         while running < wanted {
@@ -193,7 +194,7 @@ impl<'a> Site<'a> {
             let container = recipe.container_name(number);
             let _ = self
                 .engine
-                .run(&container, recipe.body(number))
+                .run(&container, recipe.body(number), recipe.more_networks())
                 .await
                 .map_err(refused)?;
             self.printer
@@ -201,22 +202,6 @@ impl<'a> Site<'a> {
             running += 1;
         }
         Ok(running - ran)
-    }
-
-    /// The image and the network that its containers need.
-    async fn prepare(&self, service: &Service, network: &str) -> Result<(), ApiError> {
-        let here = self.engine.has_image(&service.image).await.map_err(refused)?;
-        if self.pull || !here {
-            self.printer.progress(&format!("pulling {}", service.image));
-            self.engine.pull(&service.image).await.map_err(refused)?;
-        }
-        if !matches!(network, "bridge" | "host" | "none") {
-            let labels = [(LABEL_PROJECT, self.loaded.name.as_str())];
-            if self.engine.ensure_network(network, &labels).await.map_err(refused)? {
-                self.printer.note(&format!("network {network}: made"));
-            }
-        }
-        Ok(())
     }
 
     /// A container that ends as soon as it was started is no success, whatever was seen of it in between.

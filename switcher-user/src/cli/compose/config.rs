@@ -120,7 +120,7 @@ fn published_text(published: &Published) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::{SourceFile, parse};
+    use crate::compose::{SourceFile, Surroundings, parse};
 
     #[test]
     fn the_posted_file_is_shown() {
@@ -129,7 +129,7 @@ mod tests {
             name: "docker-compose.yml".to_owned(),
             text: text.to_owned(),
         };
-        let project = parse(&[source], None, &|_| None).unwrap();
+        let project = parse(&[source], None, &Surroundings::none()).unwrap();
         let loaded = Loaded {
             project,
             name: "countdown".parse().unwrap(),

@@ -1,12 +1,13 @@
 //! Which files, and the project's name.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::variables::Variables;
 use crate::api::{ApiError, ErrorCode};
-use crate::compose::{self, Project, SourceFile};
-use crate::config::FILE_BYTES_MAX;
+use crate::compose::{self, Project, SourceFile, Surroundings};
+use crate::config::{ConfigError, FILE_BYTES_MAX};
 use crate::model::StackName;
 
 /// Looked for in this order where no file is named.
@@ -17,17 +18,22 @@ const DEFAULT_FILES: [&str; 4] = [
     "docker-compose.yml",
 ];
 const RANCHER_FILES: [&str; 2] = ["rancher-compose.yml", "rancher-compose.yaml"];
+const FILE_VARIABLE: &str = "COMPOSE_FILE";
+const SEPARATOR_VARIABLE: &str = "COMPOSE_PATH_SEPARATOR";
+const PROJECT_VARIABLE: &str = "COMPOSE_PROJECT_NAME";
 
 /// `-f` and its like.
 #[derive(Debug, clap::Args)]
 pub(super) struct FileArgs {
-    /// A compose file; again for more [default: compose.yaml or docker-compose.yml here].
+    /// A compose file, or - for standard input; again for more [default: those of COMPOSE_FILE, else compose.yaml or
+    /// docker-compose.yml here].
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The rancher-compose.yml [default: the one beside the first compose file].
     #[arg(short = 'r', long, value_name = "FILE")]
     rancher_file: Option<PathBuf>,
-    /// The project's name: the stack that owns its aliases [default: 'name:' in the file, else the folder's name].
+    /// The project's name: the stack that owns its aliases [default: COMPOSE_PROJECT_NAME, else 'name:' in the file, else
+    /// the folder's name].
     #[arg(short, long, value_name = "NAME")]
     project_name: Option<StackName>,
 }
@@ -44,38 +50,81 @@ pub(super) struct Loaded {
 impl FileArgs {
     /// Reads and checks them.
     pub(super) fn load(&self) -> Result<Loaded, ApiError> {
-        let files = if self.files.is_empty() {
-            vec![default_file()?]
-        } else {
-            self.files.clone()
-        };
+        let files = self.named()?;
         let folder = folder_of(&files[0]);
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let variables = Variables::of(&folder_of(&files[0]))?;
         let sources = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
         let rancher = match &self.rancher_file {
             Some(file) => Some(read(file)?),
             None => {
                 let beside = RANCHER_FILES
                     .iter()
-                    .map(|name| folder.join(name))
+                    .map(|name| folder_of(&files[0]).join(name))
                     .find(|file| file.is_file());
                 beside.as_deref().map(read).transpose()?
             }
         };
-        let variable = |name: &str| std::env::var(name).ok();
-        let project = compose::parse(&sources, rancher.as_ref(), &variable).map_err(|error| ApiError {
-            field: Some(error.field().to_owned()),
-            ..ApiError::new(ErrorCode::Invalid, error.to_string())
-        })?;
-        let name = match self.project_name.clone().or_else(|| project.name.clone()) {
-            Some(name) => name,
-            None => name_of(&folder)?,
+        let around = Surroundings {
+            variable: &|name| variables.get(name),
+            file: &read_text,
+            folder: &folder,
+        };
+        let project = compose::parse(&sources, rancher.as_ref(), &around).map_err(invalid)?;
+        let name = match (&self.project_name, variables.filled(PROJECT_VARIABLE), &project.name) {
+            (Some(name), _, _) => name.clone(),
+            (None, Some(text), _) => text
+                .parse()
+                .map_err(|error| wrong(format!("{PROJECT_VARIABLE}: {error}")))?,
+            (None, None, Some(name)) => name.clone(),
+            (None, None, None) => name_of(&folder)?,
         };
         Ok(Loaded { project, name })
     }
+
+    /// `-f`, else what COMPOSE_FILE names, else one of the usual names; at least one.
+    fn named(&self) -> Result<Vec<PathBuf>, ApiError> {
+        if !self.files.is_empty() {
+            let of_stdin = self.files.iter().filter(|file| is_stdin(file)).count();
+            if of_stdin > 1 {
+                return Err(wrong(
+                    "-f - stands twice, and standard input is read once; keep one".to_owned(),
+                ));
+            }
+            return Ok(self.files.clone());
+        }
+        let here = Variables::of(Path::new("."))?;
+        let Some(named) = here.filled(FILE_VARIABLE) else {
+            return Ok(vec![default_file()?]);
+        };
+        let separator = here.filled(SEPARATOR_VARIABLE).unwrap_or_else(|| ":".to_owned());
+        let files: Vec<PathBuf> = named
+            .split(separator.as_str())
+            .filter(|file| !file.is_empty())
+            .map(PathBuf::from)
+            .collect();
+        if files.is_empty() {
+            return Err(wrong(format!(
+                "{FILE_VARIABLE} is '{named}', which names no file; name one"
+            )));
+        }
+        Ok(files)
+    }
 }
 
-fn wrong(text: String) -> ApiError {
+pub(super) fn wrong(text: String) -> ApiError {
     ApiError::new(ErrorCode::Invalid, text)
+}
+
+pub(super) fn invalid(error: ConfigError) -> ApiError {
+    ApiError {
+        field: Some(error.field().to_owned()),
+        ..wrong(error.to_string())
+    }
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
 }
 
 fn default_file() -> Result<PathBuf, ApiError> {
@@ -96,14 +145,34 @@ fn folder_of(file: &Path) -> PathBuf {
 }
 
 fn read(file: &Path) -> Result<SourceFile, ApiError> {
-    let shown = file.display().to_string();
+    if is_stdin(file) {
+        let name = "<stdin>".to_owned();
+        let text = text_of(std::io::stdin().lock()).map_err(|why| wrong(format!("{name}: {why}")))?;
+        return Ok(SourceFile { name, text });
+    }
+    let name = file.display().to_string();
+    let refuse = |why: String| wrong(format!("{name}: {why}; name a compose file with -f"));
+    match read_text(file).map_err(refuse)? {
+        Some(text) => Ok(SourceFile { name, text }),
+        None => Err(refuse("there is no such file".to_owned())),
+    }
+}
+
+/// What stands in a file; `None`: there is none.
+pub(super) fn read_text(file: &Path) -> Result<Option<String>, String> {
+    match File::open(file) {
+        Ok(file) => text_of(file).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn text_of(from: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     // One byte more than may be, so that a file that is too large is seen as such.
-    let read = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| wrong(format!("{shown}: {error}; name a compose file with -f")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| wrong(format!("{shown}: it is not UTF-8 text; a compose file is YAML")))?;
-    Ok(SourceFile { name: shown, text })
+    let read = from.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// As docker-compose names it: the folder, in small letters, without what no name has.

@@ -7,6 +7,8 @@ mod confirm;
 mod files;
 mod leads;
 mod lock;
+mod names;
+mod prepare;
 mod ready;
 mod recipe;
 mod renew;
@@ -18,6 +20,7 @@ mod stage;
 mod strangers;
 mod up;
 mod upgrade;
+mod variables;
 
 use std::path::PathBuf;
 

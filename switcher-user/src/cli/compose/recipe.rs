@@ -1,15 +1,18 @@
 //! From a service to what Docker is to make.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, NetworkingConfig, PortBinding, RestartPolicy,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy,
     RestartPolicyNameEnum,
 };
 
-use crate::compose::{Form, Healthcheck, Port, Project, Published, Restart, Service, ServiceName};
-use crate::discovery::{LABEL_HASH, LABEL_NUMBER, LABEL_PROJECT, LABEL_SERVICE};
+use crate::compose::{
+    DEFAULT_NETWORK, Form, Healthcheck, Logging, Mount, MountSource, Port, Project, Published, Restart, Service,
+    ServiceName,
+};
+use crate::discovery::{LABEL_HASH, LABEL_LINKS, LABEL_NUMBER, LABEL_PROJECT, LABEL_SERVICE};
 use crate::dns::ZONE;
 use crate::model::{Protocol, StackName};
 
@@ -19,6 +22,8 @@ pub(super) struct Recipe<'a> {
     pub project: &'a StackName,
     pub name: &'a ServiceName,
     pub service: &'a Service,
+    /// What the files say of networks, volumes and links.
+    pub files: &'a Project,
     /// The network that its containers are on first.
     pub network: String,
     /// Where names of aliases are answered.
@@ -36,10 +41,15 @@ pub(super) fn network(project: &Project, stack: &StackName, service: &Service) -
         return mode.clone();
     }
     match (service.networks.first(), project.form) {
-        (Some(network), _) => format!("{stack}_{network}"),
-        (None, Some(Form::Services)) => format!("{stack}_default"),
+        (Some(joined), _) => project.network_name(stack, &joined.network),
+        (None, Some(Form::Services)) => project.network_name(stack, DEFAULT_NETWORK),
         (None, _) => "bridge".to_owned(),
     }
+}
+
+/// A network that is always there, and on which no container has names.
+pub(super) fn is_dockers_own(network: &str) -> bool {
+    matches!(network, "bridge" | "host" | "none")
 }
 
 impl Recipe<'_> {
@@ -55,6 +65,10 @@ impl Recipe<'_> {
             ..*self
         };
         let mut document = serde_json::to_value(bare.made_of()).unwrap_or_default();
+        let more: BTreeMap<_, _> = self.more_networks().into_iter().collect();
+        if !more.is_empty() {
+            document["MoreNetworks"] = serde_json::to_value(more).unwrap_or_default();
+        }
         document.sort_all_objects();
         format!("{:032x}", fnv_1a(document.to_string().as_bytes()))
     }
@@ -72,15 +86,27 @@ impl Recipe<'_> {
         labels.insert(LABEL_SERVICE.to_owned(), self.name.to_string());
         labels.insert(LABEL_NUMBER.to_owned(), number.to_string());
         labels.insert(LABEL_HASH.to_owned(), self.hash());
+        if let Some(names) = self.links_text(self.asked_of_agent()) {
+            labels.insert(LABEL_LINKS.to_owned(), names);
+        }
         body
     }
 
     fn made_of(&self) -> ContainerCreateBody {
         let service = self.service;
-        let environment = service.environment.iter().filter_map(|(name, value)| {
-            let value = value.clone().or_else(|| std::env::var(name).ok())?;
-            Some(format!("{name}={value}"))
-        });
+        let environment = service
+            .environment
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+        let mut labels: HashMap<String, String> = service.labels.clone().into_iter().collect();
+        // Plain links are in no hash: containers from before them are made of the same settings.
+        let renamed = self.asked_of_agent().filter(|link| link.name != link.target);
+        labels.extend(self.links_text(renamed).map(|names| (LABEL_LINKS.to_owned(), names)));
+        let anonymous = service
+            .volumes
+            .iter()
+            .filter(|mount| mount.source == MountSource::Anonymous);
+        let anonymous: Vec<String> = anonymous.map(|mount| mount.target.clone()).collect();
         let exposed: Vec<String> = service
             .container_ports()
             .iter()
@@ -92,7 +118,8 @@ impl Recipe<'_> {
             cmd: service.command.clone(),
             entrypoint: service.entrypoint.clone(),
             env: Some(environment.collect()),
-            labels: Some(service.labels.clone().into_iter().collect()),
+            labels: Some(labels),
+            volumes: (!anonymous.is_empty()).then_some(anonymous),
             exposed_ports: Some(exposed),
             tty: Some(service.tty),
             open_stdin: Some(service.stdin_open),
@@ -146,28 +173,46 @@ impl Recipe<'_> {
                 name: Some(name),
                 maximum_retry_count: times,
             }),
-            binds: named(&service.volumes),
+            binds: named(&self.binds()),
             cap_add: named(&service.cap_add),
             cap_drop: named(&service.cap_drop),
             dns: named(&dns),
             dns_search: self.dns.map(|_| vec![ZONE.to_owned()]),
             extra_hosts: named(&service.extra_hosts),
+            tmpfs: (!service.tmpfs.is_empty()).then(|| service.tmpfs.iter().map(|line| tmpfs(line)).collect()),
+            init: service.init,
+            shm_size: service.shm_bytes,
+            memory: service.memory_bytes,
+            readonly_rootfs: service.read_only.then_some(true),
+            privileged: service.privileged.then_some(true),
+            log_config: service.logging.as_ref().map(log_config),
             ..HostConfig::default()
         }
     }
 
-    /// On a network of the project a container answers to its service's name.
-    fn networking(&self) -> Option<NetworkingConfig> {
-        if matches!(self.network.as_str(), "bridge" | "host" | "none") {
-            return None;
-        }
-        let endpoint = EndpointSettings {
-            aliases: Some(vec![self.name.to_string()]),
-            ..EndpointSettings::default()
+    fn binds(&self) -> Vec<String> {
+        let bind = |mount: &Mount| {
+            let source = match &mount.source {
+                MountSource::Folder(path) => path.clone(),
+                MountSource::Volume(key) => self.files.volume_name(self.project, key),
+                MountSource::Anonymous => return None,
+            };
+            let mode = mount.mode.iter().map(|mode| format!(":{mode}"));
+            Some(format!("{source}:{}{}", mount.target, mode.collect::<String>()))
         };
-        Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(self.network.clone(), endpoint)])),
-        })
+        self.service.volumes.iter().filter_map(bind).collect()
+    }
+}
+
+fn tmpfs(line: &str) -> (String, String) {
+    let (target, options) = line.split_once(':').unwrap_or((line, ""));
+    (target.to_owned(), options.to_owned())
+}
+
+fn log_config(logging: &Logging) -> HostConfigLogConfig {
+    HostConfigLogConfig {
+        typ: logging.driver.clone(),
+        config: Some(logging.options.clone().into_iter().collect()),
     }
 }
 
@@ -208,56 +253,4 @@ fn fnv_1a(bytes: &[u8]) -> u128 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compose::{SourceFile, parse};
-
-    fn hash(text: &str, opened: Vec<Port>) -> String {
-        let source = SourceFile {
-            name: "compose.yaml".to_owned(),
-            text: text.to_owned(),
-        };
-        let project = parse(&[source], None, &|_| None).unwrap();
-        let (name, service) = project.services.first_key_value().unwrap();
-        let stack = "shop".parse().unwrap();
-        let recipe = Recipe {
-            project: &stack,
-            name,
-            service,
-            network: network(&project, &stack, service),
-            dns: opened.first().map(|_| "172.17.0.1".parse().unwrap()),
-            resolvers: &[],
-            opened,
-        };
-        recipe.hash()
-    }
-
-    const APP: &str =
-        "services:\n  app: {image: \"app:1\", ports: [\"80\"], environment: {A: b, C: d}, labels: {x: y, z: w}}\n";
-
-    #[test]
-    fn a_hash_is_the_same_from_every_build() {
-        // Published test values of FNV-1a.
-        assert_eq!(fnv_1a(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
-        assert_eq!(fnv_1a(b"foobar"), 0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18);
-        // Another number here means that every container of every user is "made of other settings".
-        assert_eq!(hash(APP, Vec::new()), "cd0e94f17c020a0551730f3a01e0e430");
-    }
-
-    #[test]
-    fn a_hash_tells_settings_apart_and_nothing_else() {
-        let port = Port {
-            number: 8080.try_into().unwrap(),
-            protocol: Protocol::Tcp,
-        };
-        assert_eq!(hash(APP, vec![port]), hash(APP, Vec::new()));
-        for (old, new) in [
-            ("app:1", "app:2"),
-            ("A: b", "A: c"),
-            ("[\"80\"]", "[\"81\"]"),
-            ("x: y", "x: v"),
-        ] {
-            assert_ne!(hash(&APP.replace(old, new), Vec::new()), hash(APP, Vec::new()), "{new}");
-        }
-    }
-}
+mod tests;

@@ -68,6 +68,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         return rollback::run(args, site, &followers).await;
     }
     shrink::refuse_none_linked(site).await?;
+    site.external_ones_are_there().await?;
     let mut plan = Plan::default();
     for name in in_order(&site.loaded.project) {
         let own = followers.get(&name).map_or(&[][..], Vec::as_slice);
