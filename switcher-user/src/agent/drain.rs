@@ -38,13 +38,15 @@ pub(super) struct Watch {
     pub(super) flows_of: Vec<u32>,
 }
 
+/// Figures in the order of `Watch::figures_of`, and the flows of the old sets where they were counted.
+pub(super) type Looked = Result<(Vec<SetFigures>, Option<Left>), KernelError>;
+
 /// What was seen.
 #[derive(Debug)]
 pub(super) struct Sight {
     /// The upgrade's number.
     pub(super) upgrade: u64,
-    /// Figures in the order of `Watch::figures_of`, and the flows of the old sets where they were counted.
-    pub(super) seen: Result<(Vec<SetFigures>, Option<Left>), KernelError>,
+    pub(super) seen: Looked,
 }
 
 /// Flows of the old sets that a drain waits for.
@@ -53,6 +55,14 @@ pub(super) struct Left {
     pub(super) counts: FlowCounts,
     /// Age of the eldest.
     pub(super) eldest: Option<Duration>,
+}
+
+impl Left {
+    /// Takes one of them in.
+    pub(super) fn saw(&mut self, flow: &FlowView) {
+        add(&mut self.counts, flow);
+        self.eldest = self.eldest.max(Some(flow.age));
+    }
 }
 
 /// An answer to the last datagram may still be on its way for so long.
@@ -99,11 +109,7 @@ pub(super) async fn watch_sets<K: Kernel>(
     }
 }
 
-async fn look<K: Kernel>(
-    kernel: &Shared<K>,
-    order: &Watch,
-    what: Watching,
-) -> Result<(Vec<SetFigures>, Option<Left>), KernelError> {
+async fn look<K: Kernel>(kernel: &Shared<K>, order: &Watch, what: Watching) -> Looked {
     let Watch {
         figures_of, flows_of, ..
     } = order.clone();
@@ -123,8 +129,7 @@ fn left(kernel: &impl Kernel, set_ids: &[u32]) -> Result<Left, KernelError> {
     let mut left = Left::default();
     kernel.for_each_flow(&mut |flow| {
         if is_waited_for(&flow, set_ids) {
-            add(&mut left.counts, &flow);
-            left.eldest = left.eldest.max(Some(flow.age));
+            left.saw(&flow);
         }
     })?;
     Ok(left)

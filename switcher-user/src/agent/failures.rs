@@ -9,20 +9,40 @@ use crate::model::FailedFlow;
 
 /// The last failures by the number of their set, the newest first; at most `most` of each set.
 pub(super) fn failures(kernel: &impl Kernel, most: usize) -> Result<BTreeMap<u32, Vec<FailedFlow>>, KernelError> {
-    let now_ns = kernel.now_ns();
-    let mut sets = BTreeMap::<u32, Vec<FailedFlow>>::new();
-    kernel.for_each_flow(&mut |flow| {
-        if let Some(failed) = failed(&flow, now_ns) {
-            let of = sets.entry(flow.set_id).or_default();
+    let mut gathered = Failures::new(kernel.now_ns(), most);
+    kernel.for_each_flow(&mut |flow| gathered.saw(&flow))?;
+    Ok(gathered.end())
+}
+
+/// The same, gathered while the table is looked through for something else too.
+#[derive(Debug)]
+pub(super) struct Failures {
+    now_ns: u64,
+    most: usize,
+    sets: BTreeMap<u32, Vec<FailedFlow>>,
+}
+
+impl Failures {
+    pub(super) const fn new(now_ns: u64, most: usize) -> Self {
+        let sets = BTreeMap::new();
+        Self { now_ns, most, sets }
+    }
+
+    pub(super) fn saw(&mut self, flow: &FlowView) {
+        if let Some(failed) = failed(flow, self.now_ns) {
+            let of = self.sets.entry(flow.set_id).or_default();
             of.push(failed);
             // Thousands may have failed: sorted now and then, so that memory stays small.
-            if of.len() >= 2 * most.max(1) + 64 {
-                keep_newest(of, most);
+            if of.len() >= 2 * self.most.max(1) + 64 {
+                keep_newest(of, self.most);
             }
         }
-    })?;
-    sets.values_mut().for_each(|of| keep_newest(of, most));
-    Ok(sets)
+    }
+
+    pub(super) fn end(mut self) -> BTreeMap<u32, Vec<FailedFlow>> {
+        self.sets.values_mut().for_each(|of| keep_newest(of, self.most));
+        self.sets
+    }
 }
 
 fn failed(flow: &FlowView, now_ns: u64) -> Option<FailedFlow> {

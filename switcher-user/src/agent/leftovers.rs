@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::drain::is_waited_for;
-use super::failures::failures;
+use super::drain::{Left, is_waited_for};
+use super::failures::Failures;
+use super::flows::to_figures;
 use super::port::{Kernel, Shared};
 use super::running::millis;
 use crate::kernel::{FlowView, KernelError};
-use crate::model::{AliasName, LeftFlow, SetFailures, SetName};
+use crate::model::{AliasName, FailedFlow, LeftFlow, SetFailures, SetFigures, SetName};
 
 /// Flows of each kind that a receipt has, a set.
 const KEPT_MAX: usize = 20;
@@ -31,30 +32,61 @@ pub(super) struct Leftovers {
     pub(super) failures: Vec<SetFailures>,
 }
 
-/// Looks once through the table for each.
-pub(super) async fn leftovers<K: Kernel>(kernel: &Shared<K>, sought: Sought) -> Result<Leftovers, KernelError> {
+/// What one look finds.
+#[derive(Debug)]
+pub(super) struct Through {
+    /// Of the sets that were named, in their order.
+    pub(super) figures: Vec<SetFigures>,
+    /// Flows of the old sets that are waited for.
+    pub(super) left: Left,
+    pub(super) leftovers: Leftovers,
+}
+
+/// Looks through the table, once for all of it: a look reads hundreds of thousands of slots. The figures come with it where
+/// sets are named.
+pub(super) async fn look_through<K: Kernel>(
+    kernel: &Shared<K>,
+    figures_of: Vec<u32>,
+    sought: Sought,
+) -> Result<Through, KernelError> {
     kernel
         .run(move |kernel| {
-            Ok(Leftovers {
-                left: left(kernel, &sought)?,
-                failures: failed(kernel, &sought)?,
+            let figures = if figures_of.is_empty() {
+                Vec::new()
+            } else {
+                kernel.set_counters(&figures_of)?
+            };
+            let (mut left, mut eldest) = (Left::default(), Vec::new());
+            let mut failures = Failures::new(kernel.now_ns(), KEPT_MAX);
+            kernel.for_each_flow(&mut |flow| {
+                failures.saw(&flow);
+                if is_waited_for(&flow, &sought.old) {
+                    left.saw(&flow);
+                    keep(&mut eldest, flow);
+                }
+            })?;
+            keep_eldest(&mut eldest);
+            Ok(Through {
+                figures: figures.into_iter().map(to_figures).collect(),
+                left,
+                leftovers: Leftovers {
+                    left: named(&eldest, &sought),
+                    failures: of_sets(failures.end(), &sought),
+                },
             })
         })
         .await
 }
 
-fn left(kernel: &impl Kernel, sought: &Sought) -> Result<Vec<LeftFlow>, KernelError> {
-    let mut flows: Vec<FlowView> = Vec::new();
-    kernel.for_each_flow(&mut |flow| {
-        if is_waited_for(&flow, &sought.old) {
-            flows.push(flow);
-            // Many may be left: sorted now and then, so that memory stays small.
-            if flows.len() >= 8 * KEPT_MAX {
-                keep_eldest(&mut flows);
-            }
-        }
-    })?;
-    keep_eldest(&mut flows);
+/// Many may be left: sorted now and then, so that memory stays small.
+fn keep(flows: &mut Vec<FlowView>, flow: FlowView) {
+    flows.push(flow);
+    if flows.len() >= 8 * KEPT_MAX {
+        keep_eldest(flows);
+    }
+}
+
+fn named(flows: &[FlowView], sought: &Sought) -> Vec<LeftFlow> {
     let named = flows.iter().filter_map(|flow| {
         let (alias, set) = sought.sets.get(&flow.set_id)?;
         Some(LeftFlow {
@@ -66,7 +98,7 @@ fn left(kernel: &impl Kernel, sought: &Sought) -> Result<Vec<LeftFlow>, KernelEr
             idle_ms: millis(flow.idle),
         })
     });
-    Ok(named.collect())
+    named.collect()
 }
 
 fn keep_eldest(flows: &mut Vec<FlowView>) {
@@ -74,8 +106,8 @@ fn keep_eldest(flows: &mut Vec<FlowView>) {
     flows.truncate(KEPT_MAX);
 }
 
-fn failed(kernel: &impl Kernel, sought: &Sought) -> Result<Vec<SetFailures>, KernelError> {
-    let mut all = failures(kernel, KEPT_MAX)?;
+/// Those of the upgrade's sets that failed since its first flip.
+fn of_sets(mut all: BTreeMap<u32, Vec<FailedFlow>>, sought: &Sought) -> Vec<SetFailures> {
     let of_sets = sought.sets.iter().filter_map(|(id, (alias, set))| {
         let mut flows = all.remove(id)?;
         flows.retain(|failed| failed.at_ns >= sought.since_ns);
@@ -85,5 +117,5 @@ fn failed(kernel: &impl Kernel, sought: &Sought) -> Result<Vec<SetFailures>, Ker
             flows,
         })
     });
-    Ok(of_sets.collect())
+    of_sets.collect()
 }

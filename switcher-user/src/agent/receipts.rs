@@ -8,9 +8,10 @@ use super::flows::figures;
 use super::leftovers::Leftovers;
 use super::owner::Owner;
 use super::port::{Host, Kernel, Shared};
+use super::running::Running;
 use super::upgrade::unix_ms;
 use super::who::who;
-use crate::api::{ChangeStatus, SCHEMA};
+use crate::api::{ApiError, ChangeStatus, SCHEMA};
 use crate::kernel::KernelError;
 use crate::model::{
     Action, AliasChange, AliasName, Caller, DrainResult, FlipTime, LastNewFlow, Outcome, Receipt, SetChange,
@@ -369,13 +370,18 @@ fn statements(last: &[LastNewFlow], outcome: Outcome, unpinned_flows: u64, no_fi
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
-    /// Writes what is known right after the flip: an agent that dies while it waits must not have forgotten the switch.
-    pub(super) async fn write_early(&self, draft: &mut Draft) {
+    /// Writes what is known right after the first flip: an agent that dies while it waits must not have forgotten the switch.
+    pub(super) async fn write_early(&self, running: &mut Running) {
+        let draft = &mut running.draft;
+        if running.rollout.receipt.is_some() || !draft.has_landed() {
+            return;
+        }
         let mut early = draft.clone();
         early.warnings.push(
             "the drain had not ended when this was written: either it still runs (run: switcher status), or the agent ended before it did".to_owned(),
         );
         draft.written_as = self.written(early, Outcome::Unknown).await.id;
+        running.rollout.receipt = draft.written_as;
     }
 
     /// Takes the figures at the end and writes the receipt. What fails here is a warning: the change has happened.
@@ -405,14 +411,15 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         } else if outcome == Outcome::RolledBack {
             receipt.epoch_after = self.epoch;
         }
-        let uid = receipt.caller.uid;
-        (receipt.user, receipt.host) = self.disk.run(move |_| Ok(who(uid))).await.unwrap_or_default();
         let unwritten = receipt.clone();
-        let written = self
-            .disk
-            .run(move |store| store.put_receipt(&mut receipt).map(|()| receipt))
-            .await;
-        written.unwrap_or_else(|error| {
+        let written = self.disk.run(move |store| {
+            (receipt.user, receipt.host) = who(receipt.caller.uid);
+            let unkept = store.put_receipt(&mut receipt).err();
+            let text = unkept.map(|error| format!("the receipt could not be kept: {}", ApiError::from(error)));
+            receipt.warnings.extend(text);
+            Ok(receipt)
+        });
+        written.await.unwrap_or_else(|error| {
             let mut receipt = unwritten;
             receipt.warnings.push(format!("the receipt could not be kept: {error}"));
             receipt

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 use super::check::CheckTask;
 use super::door::Look;
-use super::drain::{Left, Sight, Watch, Watching, watch_sets};
+use super::drain::{Left, Looked, Sight, Watch, Watching, watch_sets};
 use super::flows::figures;
-use super::leftovers::{Sought, leftovers};
+use super::leftovers::{Leftovers, Sought, look_through};
 use super::owner::Owner;
 use super::port::{Host, Kernel, Shared};
 use super::receipts::Draft;
@@ -59,6 +59,8 @@ pub(super) struct Running {
     check: Option<CheckTask>,
     resets: Option<ResetTask>,
     left: Option<Left>,
+    /// What the last look found of who is left and what failed, where it looked for that.
+    pub(super) found: Option<Leftovers>,
     /// Flows when the drain was first looked at.
     at_first: Option<u64>,
     pace: Pace,
@@ -243,8 +245,17 @@ impl Running {
         self.draft.steps.push(report);
     }
 
+    /// What a look for it looks at.
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
+            upgrade: self.id,
+            figures_of: self.ids(),
+            flows_of: self.sets.iter().filter(|set| !set.is_new).map(|set| set.id).collect(),
+        }
+    }
+
     /// Somebody asked for more than a switch.
-    fn is_observed(&self) -> bool {
+    pub(super) fn is_observed(&self) -> bool {
         let options = &self.rollout.request.rollout;
         let order = self.order();
         order.steps() > 1
@@ -335,6 +346,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             resets: None,
             sets,
             left: None,
+            found: None,
             at_first: None,
             pace: Pace::default(),
             drain_began_ms: None,
@@ -345,16 +357,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
 
     /// Looks at the kernel for it from now on.
     pub(super) fn run_on(&mut self, mut running: Running) {
-        let watch = Watch {
-            upgrade: running.id,
-            figures_of: running.ids(),
-            flows_of: running
-                .sets
-                .iter()
-                .filter(|set| !set.is_new)
-                .map(|set| set.id)
-                .collect(),
-        };
+        let watch = running.watch();
         running.watch_what_matters();
         running.reset_what_is_left(&self.kernel);
         running.report(self.epoch);
@@ -404,7 +407,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             return;
         };
         let mut running = self.running.swap_remove(at);
-        let mut seen = match sight.seen {
+        let mut seen = self.take_sight(&mut running, sight.seen);
+        if let (State::CheckingHealth, Health::Waiting(what)) = (&running.rollout.state, &seen.health) {
+            running.progress.send_replace(checking(what));
+        }
+        self.go_on(&mut running, &mut seen).await;
+        self.settle(running).await;
+    }
+
+    /// What the machine is told of a look.
+    pub(super) fn take_sight(&self, running: &mut Running, looked: Looked) -> Snapshot {
+        let mut seen = match looked {
             Ok((figures, left)) => {
                 running.saw(figures, left);
                 running.snapshot()
@@ -417,11 +430,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         seen.health = self.health_of(&running.rollout);
         let overflow = self.overflowed_since(&running.rollout, &running.overflows);
         seen.breach = seen.breach.or(overflow);
-        if let (State::CheckingHealth, Health::Waiting(what)) = (&running.rollout.state, &seen.health) {
-            running.progress.send_replace(checking(what));
-        }
-        self.go_on(&mut running, &mut seen).await;
-        self.settle(running).await;
+        seen
     }
 
     /// After each move of the machine: it has ended, or it is looked after on.
@@ -451,8 +460,18 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     pub(super) async fn go_on(&mut self, running: &mut Running, seen: &mut Snapshot) {
-        let order = running.order();
         let was = std::mem::discriminant(&running.rollout.state);
+        self.advance_all(running, seen).await;
+        let state = &running.rollout.state;
+        if std::mem::discriminant(state) != was && !matches!(state, State::Done(_)) {
+            self.write_early(running).await;
+            self.keep_rollout(&running.rollout).await;
+        }
+    }
+
+    /// The machine, as far as it goes by what was seen. The caller keeps where it is then.
+    pub(super) async fn advance_all(&mut self, running: &mut Running, seen: &mut Snapshot) {
+        let order = running.order();
         loop {
             let state = running.rollout.state.clone();
             if let State::Draining { since_ms } = state {
@@ -469,17 +488,16 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 };
                 running.note_step(step, since_ms, judgement);
             }
+            let drains = matches!(state, State::Draining { .. }) && state != before;
             running.rollout.state = state;
             let flip = match action {
+                // This look has counted the old flows already.
+                None if drains && seen.left.is_some() => continue,
                 None => break,
                 Some(Action::Flip { step }) => self.flip_step(running, step, Instant::now() + FLIP_TIME).await,
                 Some(Action::FlipBack) => self.flip_back(running).await,
             };
             seen.flip = Some(flip.map_err(|error| error.message));
-        }
-        let state = &running.rollout.state;
-        if std::mem::discriminant(state) != was && !matches!(state, State::Done(_)) {
-            self.keep_rollout(&running.rollout).await;
         }
     }
 
@@ -504,10 +522,6 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let landed = self.land(next, Look::Recent, deadline).await?;
         (running.step_epoch, running.step_flip) = (landed.epoch, Some(landed.flip.clone()));
         running.draft.landed(landed);
-        if running.rollout.receipt.is_none() {
-            self.write_early(&mut running.draft).await;
-            running.rollout.receipt = running.draft.written_as;
-        }
         running.begin_step(step, base);
         Ok(())
     }
@@ -569,7 +583,13 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 Outcome::Unknown
             }
         };
-        match leftovers(&self.kernel, running.sought()).await {
+        let found = match running.found.take() {
+            Some(found) => Ok(found),
+            None => look_through(&self.kernel, Vec::new(), running.sought())
+                .await
+                .map(|through| through.leftovers),
+        };
+        match found {
             Ok(found) => {
                 running.draft.leftovers = found;
                 // Flows of a set that stays are not left over.
@@ -632,7 +652,7 @@ impl Running {
         }
     }
 
-    fn sought(&self) -> Sought {
+    pub(super) fn sought(&self) -> Sought {
         let old = self.sets.iter().filter(|set| !set.is_new);
         let named = |set: &Watched| (set.id, (set.alias.clone(), set.set.clone()));
         Sought {

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::answer::Asked;
 use super::door::timed_out;
+use super::leftovers::look_through;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use super::receipts::Draft;
@@ -40,7 +41,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             };
         }
         let seen = running.progress.subscribe();
-        self.run_on(running);
+        if matches!(running.rollout.state, State::Done(_)) {
+            self.settle(running).await;
+        } else {
+            self.run_on(running);
+        }
         Ok(Reply::Progress(seen))
     }
 
@@ -95,9 +100,33 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             };
             let state = running.rollout.state.clone();
             (running.rollout.state, _) = advance(&order, state, &flipped, running.now_ms());
-            self.keep_rollout(&running.rollout).await;
+            if !running.is_observed() {
+                self.look_at_once(running).await;
+            }
+            if !matches!(running.rollout.state, State::Done(_)) {
+                self.write_early(running).await;
+                self.keep_rollout(&running.rollout).await;
+            }
         }
         Ok(())
+    }
+
+    /// Nobody asked for more than the switch: the first look is made here, right behind the flip. Where it finds no flow of the
+    /// old set, nothing is to be written about a wait: what was saved before the flip is what an agent that is killed
+    /// meanwhile goes on from.
+    async fn look_at_once(&mut self, running: &mut Running) {
+        let looked = look_through(&self.kernel, running.watch().figures_of, running.sought()).await;
+        let Ok(through) = looked else {
+            // The looks to come fail too, and the machine judges by them.
+            return;
+        };
+        running.found = Some(through.leftovers);
+        let mut seen = self.take_sight(running, Ok((through.figures, Some(through.left))));
+        self.advance_all(running, &mut seen).await;
+        if !matches!(running.rollout.state, State::Done(_)) {
+            // The look that ends it finds others.
+            running.found = None;
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const PORT: &str = "5201";
 const LOOPBACK_PORT: &str = "5202";
 /// The host has them on `lo`: its stack delivers there what is for a socket.
 const ON_LO: [&str; 2] = ["198.51.100.30/32", "2001:db8::30/128"];
-const START_LIMIT: Duration = Duration::from_secs(5);
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The lab and what runs in it. Fields are dropped in this order: the lab last.
 pub struct Site {

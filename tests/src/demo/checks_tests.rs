@@ -130,6 +130,7 @@ const QUIET: QuietTimes = QuietTimes {
     upgrades: 20,
     median_ms: 10.0,
     max_ms: 90.0,
+    least_ms: 9.0,
 };
 
 fn sound() -> Sound {
@@ -376,6 +377,28 @@ const FAULTS: &[(&str, Fault)] = &[
         run.switches[1].receipt["last_new_flows"] = json!([{"before_flip_end": false}]);
     }),
 ];
+
+/// On a quick machine the time counts, on a slow one what it takes beside the least; each side of both bounds.
+#[test]
+fn the_command_is_judged_by_the_machine_that_it_ran_on() {
+    for (median_ms, least_ms, is_quick) in [
+        (49.9, 9.0, true),
+        (50.0, 9.0, false),
+        (54.1, 20.0, false),
+        (54.1, 22.0, true),
+        (150.0, 60.0, true),
+        (150.1, 60.0, false),
+    ] {
+        let mut run = sound();
+        (run.quiet.median_ms, run.quiet.least_ms) = (median_ms, least_ms);
+        let found = failing(&run);
+        assert_eq!(found.is_empty(), is_quick, "{median_ms} of {least_ms}: {found:?}");
+        let text = run.quiet.text();
+        for figure in [format!("median {median_ms:.1} ms"), format!("{least_ms:.1} ms that")] {
+            assert!(text.contains(&figure), "{text}");
+        }
+    }
+}
 
 #[test]
 fn each_fault_is_found_by_its_own_check() {

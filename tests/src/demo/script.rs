@@ -45,10 +45,10 @@ pub(super) fn play(stage: &mut Stage, options: &Options, console: &mut Console) 
         paths: stage.check_path(options.path)?,
         hook: stage.check_hook(options.hook)?,
     };
-    let quiet = quiet::measure(&stage.agent)?;
+    let quiet = quiet::measure(&stage.agent, stage.lab.dir())?;
     console.line(format!(
-        "{} upgrades back and forth with no flow to drain: median {:.1} ms, slowest {:.1} ms.",
-        quiet.upgrades, quiet.median_ms, quiet.max_ms
+        "{} upgrades back and forth with no flow to drain: median {:.1} ms, slowest {:.1} ms; the least here {:.1} ms.",
+        quiet.upgrades, quiet.median_ms, quiet.max_ms, quiet.least_ms
     ));
     let Stage { host, lab, agent, .. } = stage;
     host.apply(lab, agent, &ways.hook)?;

@@ -14,7 +14,7 @@ use super::namespace::inside;
 use super::process::guarded;
 
 /// The kernel lets a cgroup go once its last process has been reaped.
-const EMPTY_LIMIT: Duration = Duration::from_secs(5);
+const EMPTY_LIMIT: Duration = Duration::from_secs(20);
 
 /// A cgroup below the root of cgroup2. [`super::tear_down`] removes it.
 #[derive(Clone, Debug)]

@@ -31,7 +31,7 @@ pub use cgroup::Cgroup;
 pub use namespace::Namespace;
 pub use network::{CLIENT_POOL_V4, CLIENT_POOL_V6, LISTENER_V4, LISTENER_V6, V1_V4, V1_V6, V2_V4, V2_V6};
 pub use nginx::Nginx;
-pub use process::{Outcome, Process, run};
+pub use process::{Outcome, Process, guarded, run};
 pub use resets::Resets;
 pub use site::{Container, Lab, Wires};
 pub use sshd::{Sshd, banner};

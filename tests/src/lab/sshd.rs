@@ -62,10 +62,10 @@ impl Sshd {
 /// The first line that whoever listens there says by itself, as seen from inside `space`.
 ///
 /// # Errors
-/// If nobody listens or says anything within five seconds.
+/// If nobody listens or says anything within twenty seconds.
 pub fn banner(space: &Namespace, at: SocketAddr) -> Result<String> {
     use std::io::{BufRead as _, BufReader};
-    const LIMIT: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = Duration::from_secs(20);
     let asked = space.spawn(move || {
         let stream = std::net::TcpStream::connect_timeout(&at, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;

@@ -11,7 +11,7 @@ use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
 use switcher_tests::binaries;
 use switcher_tests::lab::{LISTENER_V4, LISTENER_V6};
-use switcher_user::kernel::{Datapath, DatapathConfig, FlowState, HookMode};
+use switcher_user::kernel::{Datapath, DatapathConfig, FlowState, FlowView, HookMode};
 
 use crate::crash::load;
 use crate::ground::{Ground, Kept};
@@ -43,30 +43,69 @@ fn pinned(ground: &Ground) -> Pinned {
 /// One flow as the kernel has it; what may change in a flow is left out.
 type Flow = (SocketAddr, SocketAddr, SocketAddr, u32, u32, u64, String);
 
-/// The flows whose handshake is complete, of all states since.
-fn flows(ground: &Ground) -> BTreeSet<Flow> {
+/// What makes a flow the same one.
+fn identity(flow: &FlowView) -> Flow {
+    let path = format!("{:?}", flow.path);
+    let (client, listener, backend) = (flow.client, flow.listener, flow.backend);
+    (
+        client,
+        listener,
+        backend,
+        flow.set_id,
+        flow.backend_id,
+        flow.epoch,
+        path,
+    )
+}
+
+/// All that the table has, handshakes and what has ended too.
+fn table(ground: &Ground) -> Vec<FlowView> {
     let config = DatapathConfig {
         bpffs: ground.lab.dir().join("bpffs"),
         hooks: HookMode::Auto,
     };
-    let mut flows = BTreeSet::new();
-    let look = |flow: switcher_user::kernel::FlowView| {
-        if flow.state != FlowState::Pending {
-            let ends = (flow.client, flow.listener, flow.backend);
-            flows.insert((
-                ends.0,
-                ends.1,
-                ends.2,
-                flow.set_id,
-                flow.backend_id,
-                flow.epoch,
-                format!("{:?}", flow.path),
-            ));
-        }
-    };
-    let mut look = look;
-    Datapath::open(&config).unwrap().for_each_flow(&mut look).unwrap();
-    flows
+    let mut table = Vec::new();
+    let datapath = Datapath::open(&config).unwrap();
+    datapath.for_each_flow(&mut |flow| table.push(flow)).unwrap();
+    table
+}
+
+/// The flows whose handshake is complete, of all states since.
+fn complete(table: &[FlowView]) -> BTreeSet<Flow> {
+    let complete = table.iter().filter(|flow| flow.state != FlowState::Pending);
+    complete.map(identity).collect()
+}
+
+/// What stands now where each of these flows stood: the same two ends with another flow say that it was decided again, no
+/// entry that its slot was given away.
+fn in_their_places(gone: &[&Flow], table: &[FlowView]) -> String {
+    let mut text = format!("{} flow(s) that were listed before are gone:", gone.len());
+    for flow in gone {
+        text += &format!("\n  was {flow:?}; now");
+        let here = table.iter().filter(|now| now.client == flow.0);
+        let here: Vec<String> = here.map(|now| format!(" {}", told(now))).collect();
+        text += if here.is_empty() {
+            " nothing of this client's end"
+        } else {
+            ""
+        };
+        text += &here.join(",");
+    }
+    text
+}
+
+fn told(flow: &FlowView) -> String {
+    format!(
+        "{:?} {:?} (expired: {}), age {:?}, idle {:?}, slot {:?}, {} packets in and {} out",
+        flow.state,
+        identity(flow),
+        flow.expired,
+        flow.age,
+        flow.idle,
+        flow.place,
+        flow.traffic.packets_in,
+        flow.traffic.packets_out
+    )
 }
 
 /// Every number that only rises: figures of the sets, verdicts.
@@ -106,7 +145,7 @@ fn adopted_under_load(mut ground: Ground) {
     let mut ask = || kept.iter_mut().map(Kept::ask).collect::<Vec<_>>();
     assert_eq!(ask(), ["v1", "v1"]);
     std::thread::sleep(Duration::from_secs(1));
-    let (ids, mut listed, mut counted) = (pinned(&ground), flows(&ground), counters(&ground));
+    let (ids, mut listed, mut counted) = (pinned(&ground), complete(&table(&ground)), counters(&ground));
     assert!(listed.len() > 100, "{}", listed.len());
     for _agent in 0..3 {
         ground.agent.kill().unwrap();
@@ -117,9 +156,10 @@ fn adopted_under_load(mut ground: Ground) {
             ids,
             "the same maps, programs, and programs in the links"
         );
-        let (now_listed, now_counted) = (flows(&ground), counters(&ground));
+        let now = table(&ground);
+        let (now_listed, now_counted) = (complete(&now), counters(&ground));
         let gone: Vec<&Flow> = listed.difference(&now_listed).collect();
-        assert!(gone.is_empty(), "{gone:?}");
+        assert!(gone.is_empty(), "{}", in_their_places(&gone, &now));
         assert!(now_listed.len() > listed.len(), "it went on");
         assert_never_backwards(&counted, &now_counted);
         (listed, counted) = (now_listed, now_counted);

@@ -67,7 +67,8 @@ fn a_version_that_begins_to_answer_500_is_rolled_back_by_its_check() {
     let outcome = ground.expect("upgrade web --to v2 --steps 50,100 --interval 20s", 3);
     turns_bad.join().unwrap();
     assert!(outcome.stdout.contains("fails its health check"), "{}", outcome.stdout);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Not at the end of its step, whatever else the machine does.
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
 
@@ -100,7 +101,7 @@ fn https_is_asked_and_any_certificate_will_do() {
     let outcome = ground.expect(upgrade, 3);
     turns_bad.join().unwrap();
     assert!(outcome.stdout.contains("fails its health check"), "{}", outcome.stdout);
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     assert_eq!(ground.answers(), ["v1", "v1"]);
 }
 

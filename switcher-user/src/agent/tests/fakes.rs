@@ -27,6 +27,8 @@ pub(in crate::agent) struct State {
     pub(in crate::agent) endings: Vec<FlowPlace>,
     /// Unless they do not answer.
     pub(in crate::agent) silent: bool,
+    /// How often the whole table was looked through.
+    pub(super) table_looks: usize,
     pub(super) fail_flip: bool,
     pub(super) fail_flows: bool,
     pub(super) fail_detach: bool,
@@ -183,7 +185,8 @@ impl Kernel for Fake {
         Ok(Vec::new())
     }
     fn for_each_flow(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), KernelError> {
-        let state = self.state();
+        let mut state = self.state();
+        state.table_looks += 1;
         if state.fail_flows {
             return Err(failed("counting"));
         }

@@ -199,6 +199,34 @@ async fn an_agent_killed_while_it_drains_goes_on_waiting() {
     assert_eq!(finished(progress).await.outcome, Outcome::Done);
 }
 
+/// The flip is made, and of the upgrade nothing is on the disk but what was saved before it.
+#[tokio::test]
+async fn an_agent_killed_right_behind_the_flip_goes_on_and_has_a_receipt() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Established, 1);
+    let request = upgrade("v2", 30_000);
+    let mut progress = agent.upgrade(&request, LONG).await.unwrap();
+    let counted = progress.wait_for(|at| matches!(at, Progress::Draining { established: 1, .. }));
+    tokio::time::timeout(LONG, counted).await.unwrap().unwrap();
+    let (kernel, host, directory) = agent.end().await;
+    let mut desired = on_disk(&directory);
+    desired.rollouts[0].state = crate::rollout::State::Observing { step: 0, since_ms: 0 };
+    let id = desired.rollouts[0]
+        .receipt
+        .take()
+        .expect("it was written before the wait");
+    std::fs::remove_file(directory.path().join(format!("receipts/{id:08}.json"))).unwrap();
+    Store::open(directory.path()).unwrap().save(&desired).unwrap();
+    let next = Agent::start_in(directory, kernel, host).await;
+    let progress = next.upgrade(&request, LONG).await.unwrap();
+    next.kernel.state().flows.clear();
+    let receipt = finished(progress).await;
+    assert_eq!((receipt.id, receipt.outcome), (Some(id), Outcome::Done));
+    assert_eq!(next.newest_receipt().await, receipt);
+    assert!(next.on_disk().rollouts.is_empty());
+    assert_eq!(weights(&next), BTreeMap::from([(set("v2"), 100)]));
+}
+
 /// Who was reset is at the new set: it goes on, and nothing goes back.
 #[tokio::test]
 async fn an_agent_killed_while_it_resets_resets_the_rest() {

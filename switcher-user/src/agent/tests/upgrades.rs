@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::{FlowState, SetCounters};
-use crate::model::{Action, Outcome};
+use crate::model::{Action, Failure, Outcome};
 
 const V1: u32 = 1;
 
@@ -371,6 +371,28 @@ async fn a_switch_has_its_receipt_before_its_drain_ends_and_keeps_the_number() {
     assert_eq!((end.id, end.outcome), (early.id, Outcome::Done));
     assert_eq!(end.warnings, Vec::<String>::new());
     assert_eq!(agent.newest_receipt().await, end);
+}
+
+/// Its answer is its end: no pause until a next look, and no second look for what the first has seen.
+#[tokio::test]
+async fn a_switch_with_nobody_to_wait_for_ends_with_its_first_look() {
+    let agent = Agent::with_web().await;
+    agent.kernel.add_flows(V1, FlowState::Closing, 1);
+    let looks = {
+        let mut state = agent.kernel.state();
+        state.flows[0].failure = Some(Failure::Refused);
+        state.now_ns = 10_000_000;
+        state.table_looks
+    };
+    let progress = agent.upgrade(&upgrade("v2", 30_000), LONG).await.unwrap();
+    assert!(progress.borrow().is_end(), "{:?}", progress.borrow());
+    assert_eq!(agent.kernel.state().table_looks, looks + 1);
+    let receipt = finished(progress).await;
+    assert_eq!(receipt.outcome, Outcome::Done);
+    assert_eq!(receipt.drain.unwrap().at_first, 0);
+    assert_eq!(receipt.failures[0].flows.len(), 1, "seen by the same look");
+    assert!(agent.on_disk().rollouts.is_empty());
+    assert_eq!(agent.newest_receipt().await, receipt);
 }
 
 #[tokio::test]
