@@ -153,7 +153,8 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 name: seen.map(|seen| seen.container.name.clone()).unwrap_or_default(),
                 flows: 0,
             });
-            let Some(container) = seen.map(|seen| &seen.container) else {
+            // What does not run any more holds nothing, whatever the table says.
+            let Some(container) = seen.map(|seen| &seen.container).filter(|one| one.running) else {
                 continue;
             };
             // The host's address has more than one container: its label tells which port is this one's.

@@ -181,6 +181,13 @@ impl LeavingDocument {
     pub fn flows(&self) -> u64 {
         self.containers.iter().map(|one| one.flows).sum()
     }
+
+    /// Flows that one of them holds.
+    #[must_use]
+    pub fn of(&self, id: &str) -> u64 {
+        let own = self.containers.iter().filter(|one| one.id == id);
+        own.map(|one| one.flows).sum()
+    }
 }
 
 /// `PUT /v1/aliases/{alias}`.

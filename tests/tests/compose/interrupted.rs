@@ -1,10 +1,11 @@
 //! `up --upgrade`, `--confirm-upgrade` and `--rollback` killed on their way: what comes next never sends anybody to containers
 //! that are not there, removes nothing that serves, and says what is left.
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use switcher_tests::lab::Process;
+use switcher_tests::lab::{Process, run};
 
 use crate::docker::{Site, all_answered};
 
@@ -39,6 +40,17 @@ fn killed(site: &Site, text: &str, words: &str, what: &str, when: impl FnMut() -
     site.wait(what, LIMIT, when);
     command.kill().unwrap();
     assert_eq!(command.wait().unwrap().code(), None, "{what}: it was killed on its way");
+}
+
+/// Docker has sent it its signal.
+fn is_being_stopped(site: &Site, container: &str) -> bool {
+    let socket = site.lab.dir().join("switcher.sock").display().to_string();
+    let mut ask = Command::new("curl");
+    ask.args(["-sS", "--unix-socket", &socket, "http://agent/v1/containers"]);
+    let said = run(&mut ask, LIMIT).unwrap().expect_code(&[0]).unwrap().stdout;
+    let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let mut all = document["containers"].as_array().unwrap().iter();
+    all.any(|one| one["name"] == container && one["why"] == "it is being stopped")
 }
 
 /// The hashes that the set of `lb` is pinned to.
@@ -109,9 +121,13 @@ fn a_confirmation_killed_while_it_removes_is_gone_on_with() {
     up(&site, &old, "", 0);
     let mut load = site.short_load_outside();
     up(&site, &new, "--upgrade", 0);
-    killed(&site, &new, "--confirm-upgrade", "the first is gone", || {
-        site.names().len() == 3
-    });
+    killed(
+        &site,
+        &new,
+        "--confirm-upgrade",
+        "one is gone, the next is being stopped",
+        || site.names().len() == 3 && is_being_stopped(&site, "shop-app-2"),
+    );
     let said = up(&site, &new, "", 0);
     assert!(said.contains("not confirmed yet"), "{said}");
     // What is being stopped is no way back, and what serves is not touched.
@@ -188,4 +204,59 @@ fn a_pin_to_containers_that_somebody_removed_is_lifted_and_what_runs_serves() {
     assert_eq!((site.ask_outside().as_str(), site.names().len()), ("v2", 2));
     up(&site, &new, "--confirm-upgrade", 0);
     assert_eq!((site.names().len(), pinned(&site)), (1, 0));
+}
+
+#[test]
+fn an_alias_that_left_the_files_switches_with_the_service_that_it_follows() {
+    let site = Site::new();
+    let with_old = |text: String| {
+        text.replace(
+            "  app: {",
+            "  old: {image: rancher/load-balancer-service, ports: [\"8001:80\"], links: [app]}\n  app: {",
+        )
+    };
+    up(&site, &with_old(app(V1, 1, "")), "", 0);
+    let ask_old = || {
+        let asked = ["curl", "-sS", "--max-time", "5", "http://10.0.0.1:8001/"];
+        site.lab.client().run(&asked).unwrap().stdout.trim().to_owned()
+    };
+    assert_eq!(ask_old(), "v1");
+    let new = app(V2, 1, "");
+    up(&site, &new, "--upgrade", 0);
+    assert_eq!((site.ask_outside(), ask_old()), ("v2".to_owned(), "v2".to_owned()));
+    up(&site, &new, "--rollback", 0);
+    assert_eq!((site.ask_outside(), ask_old()), ("v1".to_owned(), "v1".to_owned()));
+    up(&site, &new, "--upgrade", 0);
+    up(&site, &new, "--confirm-upgrade", 0);
+    assert_eq!((site.ask_outside(), ask_old()), ("v2".to_owned(), "v2".to_owned()));
+    assert_eq!((site.names().len(), pinned(&site)), (1, 0));
+}
+
+#[test]
+fn an_upgrade_killed_right_after_its_switch_waits_to_be_confirmed_or_goes_back() {
+    let site = Site::new();
+    let (old, new) = (app(V1, 1, ""), app(V2, 1, ""));
+    up(&site, &old, "", 0);
+    let mut load = site.short_load_outside();
+    // It may have come to its end by then: that is the same.
+    let cut = || {
+        let mut command = site.begin_compose(&site.file(&new), "up -d --upgrade");
+        site.wait("it has switched", LIMIT, || site.ask_outside() == "v2");
+        command.kill().unwrap();
+        command.wait().unwrap();
+    };
+    cut();
+    let said = up(&site, &new, "", 0);
+    assert!(said.contains("not confirmed yet; 1 old container(s) run"), "{said}");
+    up(&site, &new, "--upgrade", 0);
+    assert_sound(&site, "v2", &["shop-app-1", "shop-app-2"]);
+    up(&site, &new, "--rollback", 0);
+    assert_sound(&site, "v1", &["shop-app-1"]);
+    cut();
+    up(&site, &new, "--confirm-upgrade", 0);
+    assert_eq!(
+        (site.ask_outside().as_str(), site.names().len(), pinned(&site)),
+        ("v2", 1, 0)
+    );
+    all_answered(&mut load);
 }

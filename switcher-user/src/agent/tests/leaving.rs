@@ -107,7 +107,7 @@ impl Agent {
 
 #[tokio::test]
 async fn who_leaves_gets_nothing_new_until_it_is_told_to_stay() {
-    let (agent, _publish) = two_containers().await;
+    let (agent, publish) = two_containers().await;
     agent.kernel.add_flows(1, FlowState::Established, 2);
     for flow in &mut agent.kernel.state().flows {
         flow.backend = "10.1.0.3:80".parse().unwrap();
@@ -127,6 +127,11 @@ async fn who_leaves_gets_nothing_new_until_it_is_told_to_stay() {
     );
     agent.stay(&["b"]).await.unwrap();
     assert_eq!(agent.backends().await, ["10.1.0.2:80", "10.1.0.3:80"]);
+    // What the table still says of one that has ended is nothing to wait for.
+    let mut ended = seen("b", "10.1.0.3", Readiness::Not("it does not run"));
+    ended.container.running = false;
+    publish.send_replace(snapshot(vec![seen("a", "10.1.0.2", Readiness::Ready), ended]));
+    assert_eq!(agent.leave(&["b"]).await.unwrap().flows(), 0);
 }
 
 #[tokio::test]

@@ -149,6 +149,25 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// The switch is made for the aliases of the files; sets of others that follow the service, and are pinned, go with it.
+    pub(super) async fn pin_others(
+        &self,
+        name: &ServiceName,
+        followers: &[Follower],
+        serving: &Serving,
+    ) -> Result<(), ApiError> {
+        let is_pinned = |one: &Follower| !one.hashes.is_empty();
+        if serving.addresses.is_empty() || (serving.hashes.is_empty() && !followers.iter().any(is_pinned)) {
+            return Ok(());
+        }
+        self.pin(name, followers, serving).await.map_err(|error| {
+            let text = format!(
+                "service {name}: the aliases of the files have switched, and another that follows it could not: {error}; run the same command again"
+            );
+            ApiError::new(ErrorCode::Unknown, text)
+        })
+    }
+
     /// Lets the sets of a service follow all its containers again, of which there are only these.
     async fn unpin(
         &self,

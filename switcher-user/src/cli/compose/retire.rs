@@ -56,22 +56,40 @@ impl Site<'_> {
         self.stay(leaving).await
     }
 
-    /// Ends containers once they hold no connection. False: at the deadline they still do, and run on.
+    /// Ends containers one by one, each once it holds no connection. False: at the deadline some still do, and run on.
     pub(super) async fn retire(
         &self,
         name: &ServiceName,
         go: &[Container],
         deadline: Instant,
     ) -> Result<bool, ApiError> {
-        let running: Vec<&Container> = go.iter().filter(|one| one.running).collect();
-        while !running.is_empty() {
-            let held = self.leave(running.iter().copied()).await?;
-            let flows = held.flows();
-            if flows == 0 {
-                break;
+        // A grace may be long, and the agent may be another by the time that it is the last one's turn: each is asked about anew.
+        for (index, container) in go.iter().enumerate() {
+            let left: Vec<&Container> = go[index..].iter().filter(|one| one.running).collect();
+            if container.running && !self.drain(name, container, &left, deadline).await? {
+                return Ok(false);
             }
+            self.end(std::slice::from_ref(container)).await?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until this one of those that leave holds no connection. False: the time is up.
+    async fn drain(
+        &self,
+        name: &ServiceName,
+        container: &Container,
+        leaving: &[&Container],
+        deadline: Instant,
+    ) -> Result<bool, ApiError> {
+        loop {
+            let held = self.leave(leaving.iter().copied()).await?;
+            if held.of(&container.id) == 0 {
+                return Ok(true);
+            }
+            let flows = held.flows();
             if Instant::now() >= deadline {
-                let names = names(&running);
+                let names = names(leaving);
                 let minutes = LEAVING_FOR.as_secs() / MINUTE_S;
                 self.printer.note(&format!(
                     "service {name}: {flows} connection(s) are left at {names}, which get no new ones and run on; run the same command again: after {minutes} minutes without one those that served before serve again"
@@ -82,7 +100,5 @@ impl Site<'_> {
                 .progress(&format!("service {name}: waiting for {flows} connection(s)"));
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.end(go).await?;
-        Ok(true)
     }
 }

@@ -39,6 +39,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>, followers: &Followers) -> 
     }
     apply(args, site, &running).await?;
     let mut settled = true;
+    for (name, own, one) in &back {
+        site.pin_others(name, own, &one.serving).await?;
+    }
     for (name, own, one) in back {
         settled &= site.settle(name, own, &one.stay, &one.go).await?;
     }
@@ -61,6 +64,12 @@ async fn way_back(site: &Site<'_>, name: &ServiceName, left: Unconfirmed) -> Res
         }
         Stage::Switched => {
             site.wait_ready(name, &left.others, &site.targets(name)?).await?;
+            if left.others.len() < left.serving.len() {
+                let (old, new) = (left.others.len(), left.serving.len());
+                site.printer.note(&format!(
+                    "warning: service {name}: {old} old container(s) are left to take over from {new}"
+                ));
+            }
             let go = left.serving.into_iter().chain(left.silent).collect();
             Ok(pinned(left.others, go))
         }

@@ -94,11 +94,14 @@ impl Site<'_> {
     /// They get no new connection any more.
     pub(super) async fn let_leave(&self, excess: &Excess) -> Result<(), ApiError> {
         for (name, go) in &excess.some {
-            let held = self.leave(go).await?;
+            let held = self.leave(go).await;
+            if held.is_err() {
+                self.let_stay(excess).await;
+            }
             self.printer.note(&format!(
                 "service {name}: {} container(s) fewer; {} connection(s) are waited for",
                 go.len(),
-                held.flows()
+                held?.flows()
             ));
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 use super::bring::Site;
 use super::renew::Follower;
+use super::stack;
 use crate::api::ApiError;
 use crate::compose::ServiceName;
 use crate::discovery::Container;
@@ -94,7 +95,11 @@ impl Site<'_> {
         name: &ServiceName,
         followers: &[Follower],
     ) -> Result<Option<Unconfirmed>, ApiError> {
-        let Some(pinned) = followers.iter().find(|one| !one.hashes.is_empty()) else {
+        // Sets of aliases that are not in the files switch after those that are.
+        let in_files = stack::kernel_aliases(&self.loaded.project)?;
+        let in_files = |one: &&Follower| in_files.iter().any(|alias| alias.name == one.alias);
+        let mut all = followers.iter().filter(|one| !one.hashes.is_empty());
+        let Some(pinned) = all.clone().find(in_files).or_else(|| all.next()) else {
             return Ok(None);
         };
         let own = self.containers_of(name).await?;

@@ -10,12 +10,13 @@ use crate::discovery::Container;
 const NAMED_MAX: usize = 20;
 
 /// Says of each what it is, and how to remove it.
-pub(super) async fn tell(site: &Site<'_>, status: &StatusDocument) -> Result<(), ApiError> {
+pub(super) async fn tell(site: &Site<'_>) -> Result<(), ApiError> {
+    let status: StatusDocument = site.client.get("/v1/status").await?;
     let all = site.engine.containers().await.map_err(refused)?;
     let own = all.iter().filter_map(|one| Some((one, what_it_is(site, one)?)));
     let strangers: Vec<(&Container, String)> = own.collect();
     for (container, what) in strangers.iter().take(NAMED_MAX) {
-        site.printer.note(&text(container, what, status));
+        site.printer.note(&text(container, what, &status));
     }
     if strangers.len() > NAMED_MAX {
         let more = strangers.len() - NAMED_MAX;

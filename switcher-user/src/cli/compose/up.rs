@@ -83,14 +83,20 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         say_what_is_left(site, &plan.renewed);
     }
     let code = applied?;
+    for (name, serving) in &plan.running {
+        let own = followers.get(name).map_or(&[][..], Vec::as_slice);
+        site.pin_others(name, own, serving).await?;
+    }
     for name in plan.renewed {
         site.printer.note(&format!(
             "service {name}: its old containers run on; remove them with: switcher compose up -d --confirm-upgrade; or go back with: --rollback"
         ));
     }
     let ended = site.shrink(&plan.excess, &followers).await?;
-    let status: StatusDocument = site.client.get("/v1/status").await?;
-    strangers::tell(site, &status).await?;
+    if let Err(error) = strangers::tell(site).await {
+        site.printer
+            .note(&format!("warning: what else runs could not be looked at: {error}"));
+    }
     Ok(if ended { code } else { FLOWS_LEFT })
 }
 
