@@ -26,7 +26,7 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(20 * 60);
 const SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Sabotage in a run of all checks; `cargo xtask sabotage` runs every patch.
-const SABOTAGE_LIMIT: Duration = Duration::from_secs(8 * 60);
+const SABOTAGE_LIMIT: Duration = Duration::from_secs(6 * 60);
 
 /// The release build, the demos and the bench.
 const AFTER_SABOTAGE: Duration = Duration::from_secs(16 * 60);

@@ -123,7 +123,7 @@ pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -
             let Some(serving) = running.get(link).filter(|serving| !serving.addresses.is_empty()) else {
                 continue;
             };
-            let weight = i64::try_from(serving.addresses.len()).unwrap_or(1);
+            let weight = i64::try_from(containers_at(&serving.addresses)).unwrap_or(1);
             split.insert(link.clone(), Weight::try_from(weight).map_err(invalid)?);
             spec.sets.insert(link.clone(), set(stack, link, serving, one.target));
         }
@@ -139,6 +139,12 @@ pub(super) fn request(stack: &StackName, project: &Project, running: &Running) -
         request.spec.aliases.insert(one.name, spec);
     }
     Ok(request)
+}
+
+/// How many containers have these addresses: one of a family each, so that one with both counts as much as one with either.
+fn containers_at(addresses: &[std::net::IpAddr]) -> usize {
+    let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    v4.max(addresses.len() - v4)
 }
 
 fn invalid(error: impl std::fmt::Display) -> ApiError {
@@ -187,5 +193,23 @@ fn places(one: &KernelAlias<'_>) -> Places {
     Places {
         inside: one.inside.iter().copied().map(place).collect(),
         published: everywhere.map(|published| place(published.port())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_with_both_families_counts_once() {
+        for (addresses, containers) in [
+            (&["172.17.0.2", "172.17.0.3"][..], 2),
+            (&["172.17.0.2", "fd00::2", "172.17.0.3", "fd00::3"], 2),
+            (&["fd00::2", "fd00::3", "172.17.0.3"], 2),
+            (&[], 0),
+        ] {
+            let addresses: Vec<_> = addresses.iter().map(|one| one.parse().unwrap()).collect();
+            assert_eq!(containers_at(&addresses), containers, "{addresses:?}");
+        }
     }
 }
