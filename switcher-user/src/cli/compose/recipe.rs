@@ -10,8 +10,7 @@ use bollard::models::{
 
 use crate::compose::{Form, Healthcheck, Port, Project, Published, Restart, Service, ServiceName};
 use crate::discovery::{LABEL_HASH, LABEL_NUMBER, LABEL_PROJECT, LABEL_SERVICE};
-use crate::dns::ZONE;
-use crate::model::{Protocol, StackName};
+use crate::model::{Protocol, StackName, Zone};
 
 /// Makes containers of one service.
 #[derive(Debug)]
@@ -23,6 +22,8 @@ pub(super) struct Recipe<'a> {
     pub network: String,
     /// Where names of aliases are answered.
     pub dns: Option<IpAddr>,
+    /// The zone of these names.
+    pub zone: &'a Zone,
     /// Where all other names are answered.
     pub resolvers: &'a [IpAddr],
     /// A port that nobody publishes and that clients outside need: Docker's own rules let them through only to
@@ -150,7 +151,7 @@ impl Recipe<'_> {
             cap_add: named(&service.cap_add),
             cap_drop: named(&service.cap_drop),
             dns: named(&dns),
-            dns_search: self.dns.map(|_| vec![ZONE.to_owned()]),
+            dns_search: self.dns.map(|_| vec![self.zone.to_string()]),
             extra_hosts: named(&service.extra_hosts),
             ..HostConfig::default()
         }
@@ -213,6 +214,10 @@ mod tests {
     use crate::compose::{SourceFile, parse};
 
     fn hash(text: &str, opened: Vec<Port>) -> String {
+        with_recipe(text, opened, |recipe| recipe.hash())
+    }
+
+    fn with_recipe<R>(text: &str, opened: Vec<Port>, look: impl FnOnce(&Recipe<'_>) -> R) -> R {
         let source = SourceFile {
             name: "compose.yaml".to_owned(),
             text: text.to_owned(),
@@ -220,16 +225,18 @@ mod tests {
         let project = parse(&[source], None, &|_| None).unwrap();
         let (name, service) = project.services.first_key_value().unwrap();
         let stack = "shop".parse().unwrap();
+        let zone: Zone = "shop.example".parse().unwrap();
         let recipe = Recipe {
             project: &stack,
             name,
             service,
             network: network(&project, &stack, service),
             dns: opened.first().map(|_| "172.17.0.1".parse().unwrap()),
+            zone: &zone,
             resolvers: &[],
             opened,
         };
-        recipe.hash()
+        look(&recipe)
     }
 
     const APP: &str =
@@ -242,6 +249,22 @@ mod tests {
         assert_eq!(fnv_1a(b"foobar"), 0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18);
         // Another number here means that every container of every user is "made of other settings".
         assert_eq!(hash(APP, Vec::new()), "cd0e94f17c020a0551730f3a01e0e430");
+    }
+
+    #[test]
+    fn a_container_asks_the_agent_and_searches_its_zone() {
+        let port = Port {
+            number: 8080.try_into().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        let asks = |opened| {
+            let body = with_recipe(APP, opened, |recipe| recipe.body(1));
+            let host = body.host_config.unwrap();
+            (host.dns, host.dns_search)
+        };
+        let list = |word: &str| Some(vec![word.to_owned()]);
+        assert_eq!(asks(vec![port]), (list("172.17.0.1"), list("shop.example")));
+        assert_eq!(asks(Vec::new()), (None, None), "where no names are answered");
     }
 
     #[test]
