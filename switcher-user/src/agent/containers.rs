@@ -185,6 +185,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             socket: snapshot.socket.display().to_string(),
             absent: snapshot.absent.clone(),
             dns: self.dns.map(|place| place.ip()),
+            zone: self.zone.clone(),
             host: snapshot.host.clone(),
             containers: containers.map(|seen| status(seen, query, leaves(seen))).collect(),
         })))

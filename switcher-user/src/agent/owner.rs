@@ -23,7 +23,7 @@ use super::wall::WallClock;
 use crate::api::{ChangeStatus, Envelope};
 use crate::dns::Names;
 use crate::kernel::Role;
-use crate::model::{AliasName, FlipTime};
+use crate::model::{AliasName, FlipTime, Zone};
 use crate::net::Observed;
 use crate::plan::{Desired, Pool, Resolved};
 
@@ -86,6 +86,8 @@ pub(super) struct Owner<K, H> {
     pub(super) pool: Pool,
     /// Where names are answered.
     pub(super) dns: Option<SocketAddr>,
+    /// The zone of these names.
+    pub(super) zone: Zone,
     /// The names, for whoever answers.
     pub(super) names: watch::Sender<Arc<Names>>,
     /// Rollouts that this agent began or went on with, ever.

@@ -21,7 +21,7 @@ use crate::discovery::Watcher;
 use crate::dns::Responder;
 use crate::kernel::{CgroupChoice, Datapath, DatapathConfig, HookMode, LocalClients};
 use crate::metrics::MetricsServer;
-use crate::model::HookPolicy;
+use crate::model::{HookPolicy, Zone};
 use crate::net::Observer;
 use crate::plan::{Desired, Pool};
 use crate::store::Store;
@@ -56,6 +56,8 @@ pub struct Options {
     pub docker: Option<PathBuf>,
     /// Where names of aliases are answered; none: nowhere.
     pub dns: Option<SocketAddr>,
+    /// The zone of these names.
+    pub zone: Zone,
     /// Where addresses of aliases come from that have none of their own.
     pub pool: Pool,
 }
@@ -90,10 +92,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         containers: follow_docker(&options, &edges, &desired).await,
         pool: options.pool,
         dns: options.dns,
+        zone: options.zone.clone(),
     };
     let owner = Owner::start(kernel, observer, store, desired, &edges, beside).await?;
     if let Some(responder) = responder {
-        tokio::spawn(responder.serve(owner.names.subscribe()));
+        tokio::spawn(responder.serve(options.zone.clone(), owner.names.subscribe()));
     }
 
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);

@@ -17,7 +17,7 @@ use super::owner::{Owner, SIGHTS_MAX, STATUS_TASKS_MAX};
 use super::port::{Host, Kernel, Shared};
 use super::queues::Queues;
 use super::wall::{self, WallClock};
-use crate::model::{HookPolicy, Listener};
+use crate::model::{HookPolicy, Listener, Zone};
 use crate::net::{Interface, Observed};
 use crate::plan::{Desired, PlacedListener, Pool, Resolved, Touched, shadowed};
 use crate::store::Store;
@@ -33,6 +33,8 @@ pub(super) struct Beside {
     pub(super) pool: Pool,
     /// Where names are answered.
     pub(super) dns: Option<SocketAddr>,
+    /// The zone of these names.
+    pub(super) zone: Zone,
 }
 
 impl<K: Kernel, H: Host> Owner<K, H> {
@@ -84,6 +86,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             container_notes: Vec::new(),
             pool: beside.pool,
             dns: beside.dns,
+            zone: beside.zone,
             names: watch::Sender::default(),
             rollouts_begun: 0,
             running: Vec::new(),

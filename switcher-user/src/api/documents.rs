@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApiError, SCHEMA};
 use crate::model::{
     Action, AliasName, BackendAddress, ContainerSource, HealthSpec, Listener, Outcome, PathPolicy, Protocol, Receipt,
-    SetFigures, SetName, StackName, StackSpec, UdpPolicy, Weight,
+    SetFigures, SetName, StackName, StackSpec, UdpPolicy, Weight, Zone,
 };
 
 /// `POST /v1/apply`.
@@ -68,6 +68,9 @@ pub struct ContainersDocument {
     pub absent: Option<String>,
     /// Where names of aliases are answered; none: nowhere.
     pub dns: Option<IpAddr>,
+    /// The zone that they are in.
+    #[serde(default)]
+    pub zone: Zone,
     /// Where containers are that share the host's network.
     #[serde(default)]
     pub host: Vec<IpAddr>,

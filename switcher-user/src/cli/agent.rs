@@ -11,7 +11,7 @@ use crate::agent::{self, Options};
 use crate::api::{ApiError, ErrorCode, SOCKET_PATH};
 use crate::discovery::DOCKER_SOCKET;
 use crate::kernel::CgroupChoice;
-use crate::model::HookPolicy;
+use crate::model::{HookPolicy, Zone};
 use crate::plan::Pool;
 
 /// Where the data path is pinned unless told otherwise.
@@ -19,8 +19,9 @@ pub(super) const BPFFS_PATH: &str = "/sys/fs/bpf";
 /// Where the agent keeps its state unless told otherwise.
 pub(super) const STATE_PATH: &str = "/var/lib/switcher";
 const WORKER_THREADS: usize = 2;
-/// The netlink crate warns of each field that is newer than itself, at every look.
-const LOG_DEFAULT: &str = "info,netlink_packet_route=error";
+/// The netlink crate warns of each field that is newer than itself, at every look; the DNS crates have two lines for each
+/// question, and one for each answer that did not arrive.
+const LOG_DEFAULT: &str = "info,netlink_packet_route=error,hickory_server=error,hickory_net=error";
 
 /// What `agent` takes.
 #[derive(Debug, clap::Args)]
@@ -49,9 +50,12 @@ pub(super) struct Args {
     /// Follow the containers of Docker, or Podman, at this socket [default: not followed; without a path: /var/run/docker.sock].
     #[arg(long, value_name = "unix://PATH", num_args = 0..=1, default_missing_value = DOCKER_SOCKET, value_parser = socket_path)]
     docker: Option<PathBuf>,
-    /// Answer names of aliases (ALIAS.switcher.internal) by DNS over UDP and TCP, at this address.
+    /// Answer names of aliases (ALIAS and ALIAS.ZONE) by DNS over UDP and TCP, at this address.
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     dns: Option<SocketAddr>,
+    /// The zone of these names; what is outside is refused, so that a resolver asks the next server.
+    #[arg(long, value_name = "ZONE", default_value_t = Zone::default(), requires = "dns")]
+    dns_zone: Zone,
     /// Addresses for aliases that name none; nobody else may use them.
     #[arg(long, value_name = "ADDR/BITS", default_value_t = Pool::default())]
     pool: Pool,
@@ -101,6 +105,7 @@ pub(super) fn run(args: Args) -> End {
         hook: args.hook,
         docker: args.docker,
         dns: args.dns,
+        zone: args.dns_zone,
         pool: args.pool,
     };
     let failed = |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::HostFailed, error.to_string());

@@ -1,18 +1,30 @@
 //! The sockets.
+//!
+//! Datagrams are hickory's own server's. Its TCP part takes any number of connections, and spins when the host gives none, so that
+//! part is ours: it has a bound on each, and asks the same answerer.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use hickory_server::Server;
+use hickory_server::net::BufDnsStreamHandle;
+use hickory_server::net::runtime::TokioTime;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::proto::op::MessageType;
+use hickory_server::server::{Request, RequestHandler as _, ResponseHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::message::{Names, answer};
+use super::answerer::Answerer;
+use super::names::Names;
+use crate::model::Zone;
 
-/// Longest question that is read.
+/// Longest question that is read from a connection.
 const QUESTION_BYTES_MAX: usize = 1_232;
 /// Most connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -44,47 +56,44 @@ impl Responder {
     }
 
     /// Answers until nobody tells names any more.
-    pub async fn serve(self, mut names: watch::Receiver<Arc<Names>>) {
-        let streams = tokio::spawn(take(self.listener, names.clone()));
-        let mut packet = vec![0; QUESTION_BYTES_MAX];
-        loop {
-            let received = tokio::select! {
-                received = self.socket.recv_from(&mut packet) => received,
-                changed = names.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => break,
-                },
-            };
-            // An error here is about an earlier answer that did not arrive.
-            let Ok((length, from)) = received else { continue };
-            let known = Arc::clone(&names.borrow());
-            if let Some(answer) = answer(&packet[..length], from.ip().to_canonical(), &known) {
-                let _ = self.socket.send_to(&answer, from).await;
-            }
+    pub async fn serve(self, zone: Zone, mut names: watch::Receiver<Arc<Names>>) {
+        let answerer = match Answerer::new(zone, names.clone()) {
+            Ok(answerer) => answerer,
+            Err(error) => return tracing::error!("names are not answered: {error}; name another zone with --dns-zone"),
+        };
+        let streams = tokio::spawn(take(self.listener, answerer.clone()));
+        let mut server = Server::new(answerer);
+        server.register_socket(self.socket);
+        let told_no_more = async { while names.changed().await.is_ok() {} };
+        tokio::select! {
+            () = told_no_more => {}
+            ended = server.block_until_done() => if let Err(error) = ended {
+                tracing::error!("names are not answered any more: {error}; start the agent again");
+            },
         }
         streams.abort();
     }
 }
 
 /// Takes connections, a bounded number at a time.
-async fn take(listener: TcpListener, names: watch::Receiver<Arc<Names>>) {
+async fn take(listener: TcpListener, answerer: Answerer) {
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
         let Ok((stream, from)) = listener.accept().await else {
             sleep(RETRY).await;
             continue;
         };
-        let names = names.clone();
+        let answerer = answerer.clone();
         tokio::spawn(async move {
             // Whoever breaks off asks again.
-            let _ = converse(stream, from.ip().to_canonical(), &names).await;
+            let _ = converse(stream, from, &answerer).await;
             drop(permit);
         });
     }
 }
 
 /// Questions by one connection, each with its length before it, as RFC 1035 4.2.2 has it.
-async fn converse(mut stream: TcpStream, client: IpAddr, names: &watch::Receiver<Arc<Names>>) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, from: SocketAddr, answerer: &Answerer) -> io::Result<()> {
     for _ in 0..QUESTIONS_MAX {
         let question = async {
             let length = usize::from(stream.read_u16().await?);
@@ -96,8 +105,7 @@ async fn converse(mut stream: TcpStream, client: IpAddr, names: &watch::Receiver
             Ok(packet)
         };
         let packet = timeout(SILENT_FOR, question).await??;
-        let known = Arc::clone(&names.borrow());
-        let Some(answer) = answer(&packet, client, &known) else {
+        let Some(answer) = reply(answerer, packet, from, Protocol::Tcp).await else {
             break;
         };
         let Ok(length) = u16::try_from(answer.len()) else { break };
@@ -107,42 +115,19 @@ async fn converse(mut stream: TcpStream, client: IpAddr, names: &watch::Receiver
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::super::message::tests::{names, question};
-    use super::*;
-
-    const TYPE_A: u16 = 1;
-
-    async fn ask(stream: &mut TcpStream, packet: &[u8]) -> io::Result<Vec<u8>> {
-        stream.write_u16(u16::try_from(packet.len()).unwrap()).await?;
-        stream.write_all(packet).await?;
-        let mut answer = vec![0; usize::from(stream.read_u16().await?)];
-        stream.read_exact(&mut answer).await?;
-        Ok(answer)
+/// The answer to a packet; `None`: it is no question at all.
+async fn reply(answerer: &Answerer, packet: Vec<u8>, from: SocketAddr, protocol: Protocol) -> Option<Vec<u8>> {
+    let request = Request::from_bytes(packet, from, protocol).ok()?;
+    if request.metadata.message_type != MessageType::Query {
+        return None;
     }
-
-    #[tokio::test]
-    async fn one_connection_asks_twice_and_a_bad_one_is_closed() {
-        let responder = Responder::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
-        let place = responder.listener.local_addr().unwrap();
-        assert_eq!(place, responder.socket.local_addr().unwrap(), "one address for both");
-        let (told, heard) = watch::channel(Arc::new(Names::default()));
-        tokio::spawn(responder.serve(heard));
-
-        let mut stream = TcpStream::connect(place).await.unwrap();
-        let packet = question("web.switcher.internal", TYPE_A);
-        let unknown = ask(&mut stream, &packet).await.unwrap();
-        assert_eq!(unknown[3] & 15, 3, "no such name yet");
-        told.send(Arc::new(names())).unwrap();
-        let known = ask(&mut stream, &packet).await.unwrap();
-        assert_eq!(known[known.len() - 4..], [198, 18, 255, 2]);
-
-        let mut bad = TcpStream::connect(place).await.unwrap();
-        bad.write_u16(u16::MAX).await.unwrap();
-        assert_eq!(bad.read(&mut [0; 1]).await.unwrap_or(0), 0, "too long a question");
-        assert!(ask(&mut stream, &packet).await.is_ok(), "others go on");
-    }
+    let (sender, mut sent) = BufDnsStreamHandle::new(from);
+    let handle = ResponseHandle::new(from, sender, protocol);
+    answerer.handle_request::<_, TokioTime>(&request, handle).await;
+    let (answer, _) = sent.next().await?.into_parts();
+    Some(answer)
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

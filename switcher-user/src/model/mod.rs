@@ -14,6 +14,7 @@ mod receipt;
 mod rollout;
 mod spec;
 mod weight;
+mod zone;
 
 pub use address::AddedAddress;
 pub use backend::{BackendAddress, BackendError};
@@ -32,6 +33,7 @@ pub use receipt::{
 pub use rollout::{Confirm, DrainAction, RolloutOptions, STEPS_MAX, StepBy, Steps, StepsError, UpgradeRequest};
 pub use spec::{AliasPolicy, AliasSpec, ContainerSource, PathPolicy, SetSpec, StackSpec, UdpPolicy};
 pub use weight::{Weight, WeightError};
+pub use zone::{Zone, ZoneError};
 
 /// Longest time that new flows may be held: clients give a connection up after one to two minutes.
 pub const HOLD_MAX: std::time::Duration = std::time::Duration::from_secs(60);

@@ -27,14 +27,14 @@ impl FromStr for Pool {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("'{text}' is no range of addresses; write it as {DEFAULT}, with 16 to 29 bits");
+        let bad = || format!("'{text}' is no range of addresses; write it as {DEFAULT}, with 16 to 30 bits");
         let (address, bits) = text.split_once('/').ok_or_else(bad)?;
         let (address, bits) = (
             address.parse::<Ipv4Addr>().map_err(|_| bad())?,
             bits.parse::<u8>().map_err(|_| bad())?,
         );
         let first = u32::from(address);
-        if !(16..=29).contains(&bits) || first.trailing_zeros() < u32::from(32 - bits) {
+        if !(16..=30).contains(&bits) || first.trailing_zeros() < u32::from(32 - bits) {
             return Err(bad());
         }
         Ok(Self { first, bits })
@@ -111,7 +111,7 @@ mod tests {
         for bad in [
             "198.18.255.0",
             "198.18.255.1/24",
-            "198.18.255.0/30",
+            "198.18.255.0/31",
             "x/24",
             "10.0.0.0/8",
         ] {
@@ -120,5 +120,10 @@ mod tests {
         let pool: Pool = "10.9.8.0/29".parse().unwrap();
         assert!(pool.has("10.9.8.7".parse().unwrap()) && !pool.has("10.9.8.8".parse().unwrap()));
         assert_eq!(pool.addresses().count(), 5);
+        let smallest: Pool = "198.18.255.0/30".parse().unwrap();
+        assert_eq!(
+            smallest.addresses().map(|one| one.to_string()).collect::<Vec<_>>(),
+            ["198.18.255.2"]
+        );
     }
 }

@@ -14,6 +14,7 @@ mod host_process;
 mod keeping;
 mod local;
 mod mtu;
+mod names;
 mod reset;
 mod rollout;
 mod rules;

@@ -11,6 +11,7 @@ use crate::cli::client::Client;
 use crate::cli::printer::Printer;
 use crate::compose::{Port, Service, ServiceName};
 use crate::discovery::{Container, Engine, EngineError};
+use crate::model::Zone;
 
 /// One that was started has to live so long.
 const LIVES_FOR: Duration = Duration::from_millis(500);
@@ -28,6 +29,8 @@ pub(super) struct Site<'a> {
     pub deadline: Instant,
     /// Where names of aliases are answered.
     pub dns: Option<IpAddr>,
+    /// The zone of these names.
+    pub zone: Zone,
     /// Where containers are that share the host's network.
     pub host: Vec<IpAddr>,
     /// The host's own resolvers.
@@ -81,6 +84,7 @@ impl<'a> Site<'a> {
             printer,
             deadline: Instant::now() + timeout,
             dns: document.dns,
+            zone: document.zone,
             host: document.host,
             resolvers: resolvers(),
             pull,
@@ -96,6 +100,7 @@ impl<'a> Site<'a> {
             files: &self.loaded.project,
             network: network(&self.loaded.project, &self.loaded.name, service),
             dns: self.dns,
+            zone: &self.zone,
             resolvers: &self.resolvers,
             opened: self.opened(name, service),
         }

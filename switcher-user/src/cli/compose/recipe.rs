@@ -13,8 +13,7 @@ use crate::compose::{
     ServiceName,
 };
 use crate::discovery::{LABEL_HASH, LABEL_LINKS, LABEL_NUMBER, LABEL_PROJECT, LABEL_SERVICE};
-use crate::dns::ZONE;
-use crate::model::{Protocol, StackName};
+use crate::model::{Protocol, StackName, Zone};
 
 /// Makes containers of one service.
 #[derive(Debug)]
@@ -28,6 +27,8 @@ pub(super) struct Recipe<'a> {
     pub network: String,
     /// Where names of aliases are answered.
     pub dns: Option<IpAddr>,
+    /// The zone of these names.
+    pub zone: &'a Zone,
     /// Where all other names are answered.
     pub resolvers: &'a [IpAddr],
     /// A port that nobody publishes and that clients outside need: Docker's own rules let them through only to
@@ -177,7 +178,7 @@ impl Recipe<'_> {
             cap_add: named(&service.cap_add),
             cap_drop: named(&service.cap_drop),
             dns: named(&dns),
-            dns_search: self.dns.map(|_| vec![ZONE.to_owned()]),
+            dns_search: self.dns.map(|_| vec![self.zone.to_string()]),
             extra_hosts: named(&service.extra_hosts),
             tmpfs: (!service.tmpfs.is_empty()).then(|| service.tmpfs.iter().map(|line| tmpfs(line)).collect()),
             init: service.init,

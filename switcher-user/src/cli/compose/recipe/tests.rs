@@ -12,6 +12,7 @@ fn look_at<T>(text: &str, opened: Vec<Port>, look: impl FnOnce(&Recipe<'_>) -> T
     let project = parse(&[source], None, &Surroundings::none()).unwrap();
     let (name, service) = project.services.first_key_value().unwrap();
     let stack = "shop".parse().unwrap();
+    let zone: Zone = "shop.example".parse().unwrap();
     let recipe = Recipe {
         project: &stack,
         name,
@@ -19,6 +20,7 @@ fn look_at<T>(text: &str, opened: Vec<Port>, look: impl FnOnce(&Recipe<'_>) -> T
         files: &project,
         network: network(&project, &stack, service),
         dns: opened.first().map(|_| "172.17.0.1".parse().unwrap()),
+        zone: &zone,
         resolvers: &[],
         opened,
     };
@@ -156,4 +158,20 @@ fn plain_links_are_the_agents_to_answer_and_in_no_hash() {
         (label(&today), look_at(&today, Vec::new(), |recipe| recipe.unanswered())),
         (None, Vec::new())
     );
+}
+
+#[test]
+fn a_container_asks_the_agent_and_searches_its_zone() {
+    let port = Port {
+        number: 8080.try_into().unwrap(),
+        protocol: Protocol::Tcp,
+    };
+    let asks = |opened| {
+        let body = look_at(APP, opened, |recipe| recipe.body(1));
+        let host = body.host_config.unwrap();
+        (host.dns, host.dns_search)
+    };
+    let list = |word: &str| Some(vec![word.to_owned()]);
+    assert_eq!(asks(vec![port]), (list("172.17.0.1"), list("shop.example")));
+    assert_eq!(asks(Vec::new()), (None, None), "where no names are answered");
 }
