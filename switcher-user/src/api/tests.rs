@@ -99,9 +99,13 @@ async fn a_request_becomes_a_command_with_its_caller_and_deadline() {
 async fn bad_requests_are_documents_and_reach_no_agent() {
     let served = serve(None);
     let json = "content-type: application/json\r\n";
+    let ids = vec!["a"; CONTAINERS_NAMED_MAX + 1];
+    let many = serde_json::json!({"ids": ids}).to_string();
     let cases = [
         ("POST", "/v1/nothing", json, "{}", "no such route"),
         ("POST", "/v1/upgrade", json, "{", "request body"),
+        ("POST", "/v1/containers/leave", json, "{\"names\":[\"a\"]}", "names"),
+        ("POST", "/v1/containers/stay", json, &many, "4096"),
         ("POST", "/v1/upgrade", "", "{}", "request body"),
         (
             "POST",
