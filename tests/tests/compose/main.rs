@@ -5,6 +5,7 @@
 mod docker;
 mod ends;
 mod labels;
+mod names;
 mod networks;
 mod podman;
 mod ready;
