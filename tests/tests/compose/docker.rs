@@ -16,7 +16,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// The host's address on the clients' side, and the port of the thread's balancer.
 pub const PUBLISHED: &str = "10.0.0.1:8000";
 /// Docker's bridge, where names are answered.
-const DNS: &str = "172.17.0.1:53";
+pub const DNS: &str = "172.17.0.1:53";
 /// Requests a second of each of the loads that the issue names.
 const FULL_PER_S: u32 = 1_000;
 /// Connections of a load that stay.

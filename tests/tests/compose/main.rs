@@ -7,6 +7,7 @@ mod docker;
 mod ends;
 mod interrupted;
 mod labels;
+mod names;
 mod networks;
 mod podman;
 mod ready;
