@@ -148,12 +148,12 @@ impl Engine {
         stopped.map_err(Self::refused(format!("to stop {}", container.name)))
     }
 
-    /// Removes a container, running or not.
+    /// Removes a container, running or not. Its anonymous volumes stay: nobody asked for the end of what it wrote.
     ///
     /// # Errors
     /// When it does not do it.
     pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(false).build();
         let removed = self.docker.remove_container(&container.id, Some(options)).await;
         removed.map_err(Self::refused(format!("to remove {}", container.name)))
     }

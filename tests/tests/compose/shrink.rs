@@ -90,7 +90,7 @@ const TWO: &str = "\
 name: shop
 services:
   lb: {image: rancher/load-balancer-service, ports: [\"8000:80\"], links: [v1]}
-  v1: {image: \"flaccid/countdown_example:v1\", ports: [\"80\"]}
+  v1: {volumes: [/data], image: \"flaccid/countdown_example:v1\", ports: [\"80\"]}
   v2: {image: \"flaccid/countdown_example:v2\", ports: [\"80\"]}
 ";
 
@@ -109,6 +109,8 @@ fn a_scale_of_0_ends_what_no_alias_leads_to_and_is_refused_elsewhere() {
     // Moved and ended by one change of the files.
     let said = up(&none.replace("links: [v1]", "links: [v2]"), 0);
     assert!(said.contains("shop-v1-1: removed"), "{said}");
+    let volumes = site.dockerd.docker("volume ls -q");
+    assert_eq!(volumes.lines().count(), 1, "what it wrote is kept: {volumes}");
     assert_eq!(
         (site.names(), site.sets("lb")),
         (vec!["shop-v2-1".to_owned()], vec!["v2".to_owned()])
