@@ -91,6 +91,21 @@ fn what_no_alias_leads_to_and_what_is_sick_among_others_hold_up_nothing() {
         "{}",
         done.stderr
     );
+    // Nor does the sick one hold up the way back to the other.
+    let new = both.replace("\"sick\"", "\"flaccid/countdown_example:v2\"");
+    site.compose(&site.file(&new), "up -d --upgrade")
+        .expect_code(&[0])
+        .unwrap();
+    let back = site
+        .compose(&site.file(&new), "up -d --rollback")
+        .expect_code(&[0])
+        .unwrap();
+    assert!(
+        back.stderr.contains("shop-v1-2: its health check fails"),
+        "{}",
+        back.stderr
+    );
+    assert_eq!((site.ask_outside().as_str(), site.names().len()), ("v1", 2));
     let mut load = site.load_outside();
 
     // All of the old version is sick: that is why connections are to leave it.

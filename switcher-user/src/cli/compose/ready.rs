@@ -16,6 +16,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS_BETWEEN: u32 = 5;
 /// How long the other addresses of a container are waited for, once one of them takes connections.
 const PARTLY_FOR: Duration = Duration::from_secs(1);
+/// So long one that is late is waited for where others are ready.
+const LATE_FOR: Duration = Duration::from_secs(3);
 /// A log gets a line of waiting this often.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
@@ -137,6 +139,41 @@ impl Site<'_> {
         }
         stay.retain(|one| sick.iter().all(|sick| sick.id != one.id));
         Ok(())
+    }
+
+    /// Of several that are to take over, those that are ready; others are named and not waited for for long, where one is.
+    pub(super) async fn wait_ready_ones(
+        &self,
+        name: &ServiceName,
+        containers: &[Container],
+    ) -> Result<Vec<Container>, ApiError> {
+        let mut stay = containers.to_vec();
+        self.leave_out_sick(name, containers, &mut stay).await?;
+        self.welcome(&stay).await?;
+        let patience = Instant::now() + LATE_FOR;
+        loop {
+            let late = self.not_ready(name, &stay).await?;
+            if late.is_empty() || Instant::now() >= patience {
+                stay = self.without(stay, &late);
+                break;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        self.wait_ready(name, &stay, &self.targets(name)?).await?;
+        Ok(stay)
+    }
+
+    /// Those that are not late, unless all are.
+    fn without(&self, mut stay: Vec<Container>, late: &[(String, String)]) -> Vec<Container> {
+        if late.len() == stay.len() {
+            return stay;
+        }
+        for (container, why) in late {
+            self.printer
+                .note(&format!("warning: container {container}: {why}; the others serve"));
+        }
+        stay.retain(|one| late.iter().all(|(container, _)| *container != one.name));
+        stay
     }
 
     /// No alias and no other service needs it: what it lacks holds up nobody. One that ends at once is told all the same.

@@ -63,25 +63,25 @@ async fn way_back(site: &Site<'_>, name: &ServiceName, left: Unconfirmed) -> Res
             Ok(pinned(left.serving, go))
         }
         Stage::Switched => {
-            site.wait_ready(name, &left.others, &site.targets(name)?).await?;
-            if left.others.len() < left.serving.len() {
-                let (old, new) = (left.others.len(), left.serving.len());
+            let ready = site.wait_ready_ones(name, &left.others).await?;
+            if ready.len() < left.serving.len() {
+                let (old, new) = (ready.len(), left.serving.len());
                 site.printer.note(&format!(
                     "warning: service {name}: {old} old container(s) are left to take over from {new}"
                 ));
             }
             let go = left.serving.into_iter().chain(left.silent).collect();
-            Ok(pinned(left.others, go))
+            Ok(pinned(ready, go))
         }
         Stage::Spent => Err(none_runs(name, "the containers from before the upgrade", &left.stopped)),
         Stage::Lost => {
             if left.others.is_empty() {
                 return Err(none_runs(name, "its containers", &left.stopped));
             }
-            site.wait_ready(name, &left.others, &site.targets(name)?).await?;
+            let ready = site.wait_ready_ones(name, &left.others).await?;
             Ok(Back {
-                serving: every(addresses(&left.others)),
-                stay: left.others,
+                serving: every(addresses(&ready)),
+                stay: ready,
                 go: Vec::new(),
             })
         }
