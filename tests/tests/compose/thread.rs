@@ -1,14 +1,16 @@
 //! The thread's own scenario: its files, links edited as the answer says, `up -d` after each.
 
+use std::process::Command;
 use std::time::Duration;
 
-use switcher_tests::lab::{Capture, SYN_FILTER};
+use switcher_tests::lab::{Capture, SYN_FILTER, run};
 use switcher_tests::traffic::Generator;
-use switcher_tests::{clock, interrupt};
+use switcher_tests::{binaries, clock, interrupt};
 
 use crate::docker::{KEPT_ALIVE, Site, all_answered};
 
 const SETTLE: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_files_as_posted_move_from_v1_to_v2_without_a_gap_inside_and_outside() {
@@ -147,9 +149,16 @@ const BROKEN: [(&str, &str, &str); 8] = [
     ),
 ];
 
+const DEAF: &str = "\
+name: shop
+services:
+  lb: {image: rancher/load-balancer-service, ports: [\"8000:80\"], links: [v1]}
+  v1: {image: \"flaccid/countdown_example:v1\", ports: [\"80\"], command: [\"/bin/sleep\", \"100\"]}
+";
+
 #[test]
 fn bad_files_and_missing_agents_change_nothing() {
-    let site = Site::new();
+    let mut site = Site::new();
     for (text, place, said) in BROKEN {
         let file = site.file(text);
         for line in ["up -d", "config", "upgrade countdown-v1 countdown-v2"] {
@@ -167,4 +176,28 @@ fn bad_files_and_missing_agents_change_nothing() {
     let front = site.compose(&file, "up").expect_code(&[2]).unwrap();
     assert!(front.stderr.contains("up -d"), "{}", front.stderr);
     assert_eq!(site.dockerd.docker("ps -aq"), "");
+    let nobody = site.lab.dir().join("nobody");
+    let host = format!("unix://{}/switcher.sock", nobody.display());
+    let mut command = Command::new(binaries::switcher().unwrap());
+    command
+        .args(["--host", &host, "compose", "-f"])
+        .arg(&file)
+        .args(["up", "-d"]);
+    let alone = run(&mut command, LIMIT).unwrap().expect_code(&[5]).unwrap();
+    assert!(alone.stderr.contains("nothing was sent"), "{}", alone.stderr);
+    assert!(!nobody.exists());
+
+    // In the middle it is no "nothing was sent".
+    let deaf = site.file(DEAF);
+    let command = site.begin_compose(&deaf, "up -d");
+    site.wait("it is made and waited for", LIMIT, || site.names() == ["shop-v1-1"]);
+    interrupt::sleep(Duration::from_secs(1)).unwrap();
+    site.agent.kill().unwrap();
+    let cut = command.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(7), "{said}");
+    assert!(
+        said.contains("container shop-v1-1 made") && !said.contains("nothing was sent"),
+        "{said}"
+    );
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::done::{Deed, Done, container_text};
 use super::files::Loaded;
 use super::recipe::{Recipe, network};
 use crate::api::{ApiError, ContainersDocument, ErrorCode};
@@ -36,6 +37,8 @@ pub(super) struct Site<'a> {
     /// The host's own resolvers.
     pub resolvers: Vec<IpAddr>,
     pub pull: bool,
+    /// What this command has changed.
+    pub done: Done,
 }
 
 /// The host's resolvers, as Docker itself finds them: those that a container can reach.
@@ -88,6 +91,7 @@ impl<'a> Site<'a> {
             host: document.host,
             resolvers: resolvers(),
             pull,
+            done: Done::default(),
         })
     }
 
@@ -187,6 +191,7 @@ impl<'a> Site<'a> {
                 .start_again(&stopped.id, &stopped.name)
                 .await
                 .map_err(refused)?;
+            self.done.did(container_text(&stopped.name), Deed::Started);
             self.printer.note(&format!("container {}: started", stopped.name));
             running += 1;
         }
@@ -202,6 +207,7 @@ impl<'a> Site<'a> {
                 .run(&container, recipe.body(number), recipe.more_networks())
                 .await
                 .map_err(refused)?;
+            self.done.did(container_text(&container), Deed::Made);
             self.printer
                 .note(&format!("container {container}: made of {}", service.image));
             running += 1;
@@ -271,6 +277,7 @@ impl<'a> Site<'a> {
             self.end(&made).await?;
             for started in now.iter().filter(|one| one.running && was(one) == Some(false)) {
                 self.engine.stop(started, None).await.map_err(refused)?;
+                self.done.undid(&container_text(&started.name));
             }
         }
         brought

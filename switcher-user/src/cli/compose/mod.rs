@@ -4,6 +4,7 @@ mod bring;
 mod cleanup;
 mod config;
 mod confirm;
+mod done;
 mod files;
 mod leads;
 mod lock;
@@ -64,14 +65,15 @@ pub(super) async fn run(args: &Args, client: &Client, printer: &Printer) -> End 
     match &args.verb {
         Verb::Config => config::run(&loaded, printer),
         Verb::Up(up) => {
-            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
+            // Where no agent answers there is no folder for the lock either.
             let site = Site::open(&args.docker, client, &loaded, printer, up.wait.timeout, up.pull()).await?;
-            up::run(up, &site).await
+            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
+            up::run(up, &site).await.map_err(|error| site.done.told(error))
         }
         Verb::Upgrade(upgrade) => {
-            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
             let timeout = upgrade.times.timeout;
             let site = Site::open(&args.docker, client, &loaded, printer, timeout, upgrade.pull()).await?;
+            let _lock = ProjectLock::take(client.socket(), &loaded.name)?;
             upgrade::run(upgrade, &site).await
         }
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyper::Method;
 
 use super::bring::{Site, addresses};
+use super::done::Deed;
 use super::stack::{self, Serving};
 use super::stage::Unconfirmed;
 use crate::api::{ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument};
@@ -45,6 +46,10 @@ fn hashes_of(containers: &[Container]) -> Vec<String> {
         .filter_map(|one| Some(one.hash()?.to_owned()))
         .collect();
     hashes.into_iter().collect()
+}
+
+fn service_text(name: &ServiceName) -> String {
+    format!("service {name}")
 }
 
 /// Only these serve.
@@ -145,6 +150,7 @@ impl Site<'_> {
             };
             let path = format!("/v1/aliases/{}/sets/{name}", follower.alias);
             let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
+            self.done.did(service_text(name), Deed::Pinned);
         }
         Ok(())
     }
@@ -179,7 +185,9 @@ impl Site<'_> {
             addresses: addresses(containers),
             hashes: Vec::new(),
         };
-        self.pin(name, followers, &serving).await
+        self.pin(name, followers, &serving).await?;
+        self.done.undid(&service_text(name));
+        Ok(())
     }
 
     /// Removes those that serve no more once they have no connection left, and ends the upgrade. False: they still have some.

@@ -3,6 +3,7 @@
 use hyper::Method;
 
 use super::bring::{Site, addresses};
+use super::done::Deed;
 use super::renew::Followers;
 use super::retire::LAND_TIME;
 use super::stack::Serving;
@@ -23,6 +24,10 @@ impl Excess {
     fn services(&self) -> impl Iterator<Item = &(ServiceName, Vec<Container>)> {
         self.some.iter().chain(&self.all)
     }
+}
+
+fn leaving_text(name: &ServiceName) -> String {
+    format!("what service {name} has too many of")
 }
 
 /// Those that stay, and those that are too many: of what `switcher compose` made, the ones with the highest numbers.
@@ -97,6 +102,8 @@ impl Site<'_> {
             let held = self.leave(go).await;
             if held.is_err() {
                 self.let_stay(excess).await;
+            } else {
+                self.done.did(leaving_text(name), Deed::Leaves);
             }
             self.printer.note(&format!(
                 "service {name}: {} container(s) fewer; {} connection(s) are waited for",
@@ -110,8 +117,9 @@ impl Site<'_> {
     /// The change was refused: all is as it was.
     pub(super) async fn let_stay(&self, excess: &Excess) {
         for (name, go) in &excess.some {
-            if let Err(error) = self.stay(go).await {
-                self.printer.note(&format!("warning: service {name}: {error}"));
+            match self.stay(go).await {
+                Ok(()) => self.done.undid(&leaving_text(name)),
+                Err(error) => self.printer.note(&format!("warning: service {name}: {error}")),
             }
         }
     }

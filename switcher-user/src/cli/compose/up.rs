@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hyper::Method;
 
 use super::bring::{Site, addresses};
+use super::done::{Deed, container_text};
 use super::renew::{Follower, Renewed, only};
 use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
@@ -206,6 +207,7 @@ async fn unconfirmed(
     for silent in &left.silent {
         let started = site.engine.start_again(&silent.id, &silent.name).await;
         started.map_err(super::bring::refused)?;
+        site.done.did(container_text(&silent.name), Deed::Started);
         site.printer.note(&format!("container {}: started", silent.name));
     }
     if left.silent.is_empty() {
@@ -228,6 +230,9 @@ pub(super) async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> En
         .client
         .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, args.wait.timeout)
         .await?;
+    if !answer.changes.is_empty() {
+        site.done.did("the files", Deed::Applied);
+    }
     site.printer.result(&answer, &changes_page(&answer));
     Ok(0)
 }
