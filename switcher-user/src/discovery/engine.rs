@@ -1,7 +1,7 @@
 //! The API of Docker, at a unix socket.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::models::EventMessage;
 use bollard::query_parameters::{
@@ -17,6 +17,10 @@ use super::{CONTAINERS_MAX, Container};
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// How long one answer may take.
 const ANSWER_SECONDS_MAX: u64 = 10;
+/// The same for what is made or started, where nobody has more time.
+pub(super) const MAKE_TIME: Duration = Duration::from_secs(ANSWER_SECONDS_MAX);
+/// A container with much on its disk takes long to remove.
+const REMOVE_TIME: Duration = Duration::from_secs(60);
 
 /// Why Docker did not do it.
 #[derive(Debug, Error)]
@@ -58,6 +62,7 @@ const STOP_MAX: Duration = Duration::from_secs(600);
 pub struct Engine {
     pub(super) docker: Docker,
     socket: PathBuf,
+    until: Option<Instant>,
 }
 
 impl Engine {
@@ -75,7 +80,23 @@ impl Engine {
         Ok(Self {
             docker: docker.negotiate_version().await.map_err(absent)?,
             socket: socket.to_owned(),
+            until: None,
         })
+    }
+
+    /// Lets what takes long with large images and slow disks take all the time that a command has.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.until = Some(deadline);
+        self
+    }
+
+    /// The same for one such request; `least`: what cannot be left half done gets so long in any case.
+    pub(super) fn patient(&self, least: Duration) -> Docker {
+        let left = self
+            .until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        self.docker.clone().with_timeout(left.max(least))
     }
 
     /// Where it listens.
@@ -154,7 +175,10 @@ impl Engine {
     /// When it does not do it.
     pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(false).build();
-        let removed = self.docker.remove_container(&container.id, Some(options)).await;
+        let removed = self
+            .patient(REMOVE_TIME)
+            .remove_container(&container.id, Some(options))
+            .await;
         removed.map_err(Self::refused(format!("to remove {}", container.name)))
     }
 }

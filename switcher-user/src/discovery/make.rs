@@ -6,7 +6,7 @@ use bollard::models::{
 use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder, StartContainerOptions};
 use futures_util::TryStreamExt as _;
 
-use super::engine::said;
+use super::engine::{MAKE_TIME, said};
 use super::{Engine, EngineError};
 
 impl Engine {
@@ -29,7 +29,7 @@ impl Engine {
     pub async fn pull(&self, image: &str) -> Result<(), EngineError> {
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
         let pulled = self
-            .docker
+            .patient(MAKE_TIME)
             .create_image(Some(options), None, None)
             .try_for_each(|_| std::future::ready(Ok(())));
         pulled.await.map_err(Self::refused(format!("to pull {image}")))
@@ -116,7 +116,7 @@ impl Engine {
         more: Vec<(String, EndpointSettings)>,
     ) -> Result<String, EngineError> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let made = self.docker.create_container(Some(options), body).await;
+        let made = self.patient(MAKE_TIME).create_container(Some(options), body).await;
         let id = made.map_err(Self::refused(format!("to make {name}")))?.id;
         match self.join_and_start(&id, more).await {
             Ok(()) => Ok(id),
@@ -158,7 +158,9 @@ impl Engine {
     }
 
     async fn start(&self, id: &str) -> Result<(), bollard::errors::Error> {
-        self.docker.start_container(id, None::<StartContainerOptions>).await
+        self.patient(MAKE_TIME)
+            .start_container(id, None::<StartContainerOptions>)
+            .await
     }
 }
 

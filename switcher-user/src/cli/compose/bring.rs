@@ -80,12 +80,13 @@ impl<'a> Site<'a> {
     ) -> Result<Self, ApiError> {
         let document: ContainersDocument = client.get("/v1/containers").await?;
         let engine = Engine::connect(socket).await.map_err(refused)?;
+        let deadline = Instant::now() + timeout;
         Ok(Self {
-            engine,
+            engine: engine.until(deadline),
             client,
             loaded,
             printer,
-            deadline: Instant::now() + timeout,
+            deadline,
             dns: document.dns,
             zone: document.zone,
             host: document.host,
@@ -298,16 +299,6 @@ impl<'a> Site<'a> {
             self.all_live(name, scale, counted).await?;
         }
         Ok(running)
-    }
-
-    /// Stops and removes containers.
-    pub(super) async fn end(&self, containers: &[Container]) -> Result<(), ApiError> {
-        for container in containers {
-            self.engine.stop(container, None).await.map_err(refused)?;
-            self.engine.remove(container).await.map_err(refused)?;
-            self.printer.note(&format!("container {}: removed", container.name));
-        }
-        Ok(())
     }
 
     /// What is left of the command's time.

@@ -29,7 +29,8 @@ impl Site<'_> {
         let here = self.engine.has_image(image).await.map_err(refused)?;
         if self.pull || !here {
             self.printer.progress(&format!("pulling {image}"));
-            self.engine.pull(image).await.map_err(refused)?;
+            let pulled = tokio::time::timeout(self.left(), self.engine.pull(image)).await;
+            pulled.map_err(|_| too_slow(image))?.map_err(refused)?;
         }
         for (key, network) in recipe.networks() {
             if !is_dockers_own(&network) {
@@ -87,6 +88,13 @@ fn volumes(service: &Service) -> impl Iterator<Item = &String> {
 
 fn is_external(shared: Option<&Shared>) -> bool {
     shared.is_some_and(|shared| shared.external)
+}
+
+fn too_slow(image: &str) -> ApiError {
+    let text = format!(
+        "image {image} was not here when the time was up; no traffic was moved: docker pull {image}, or give more time with --timeout"
+    );
+    ApiError::new(ErrorCode::TimedOut, text)
 }
 
 fn absent(what: &str, name: &str) -> ApiError {

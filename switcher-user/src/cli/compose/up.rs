@@ -228,7 +228,7 @@ pub(super) async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> En
     }
     let answer = site
         .client
-        .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, args.wait.timeout)
+        .change::<ChangesDocument>(Method::POST, "/v1/apply", &request, site.left())
         .await?;
     if !answer.changes.is_empty() {
         site.done.did("the files", Deed::Applied);
