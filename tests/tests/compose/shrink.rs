@@ -107,7 +107,11 @@ fn a_scale_of_0_ends_what_no_alias_leads_to_and_is_refused_elsewhere() {
     let said = up(&none, 2);
     assert!(said.contains("'v1' has scale 0, and alias 'lb' links it"), "{said}");
     // Moved and ended by one change of the files.
-    let said = up(&none.replace("links: [v1]", "links: [v2]"), 0);
+    let moved = none.replace("links: [v1]", "links: [v2]");
+    // That it has other settings too changes nothing for what is not to run.
+    let moved = moved.replace("scale: 0}", "scale: 0, environment: {A: b}}");
+    let moved = site.compose(&site.file(&moved), "up -d --upgrade");
+    let said = moved.expect_code(&[0]).unwrap().stderr;
     assert!(said.contains("shop-v1-1: removed"), "{said}");
     let volumes = site.dockerd.docker("volume ls -q");
     assert_eq!(volumes.lines().count(), 1, "what it wrote is kept: {volumes}");

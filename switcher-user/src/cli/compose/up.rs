@@ -131,7 +131,8 @@ async fn bring(
             "service {name}: the containers that served it are gone; those that run now serve"
         ));
     }
-    if args.upgrade {
+    // Without containers there is nothing to make anew.
+    if args.upgrade && site.loaded.project.services[name].scale > 0 {
         match site.renew(name, followers, begun).await? {
             Renewed::New(containers) => {
                 plan.renewed.push(name.clone());
