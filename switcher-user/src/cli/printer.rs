@@ -32,6 +32,13 @@ impl Printer {
         }
     }
 
+    /// A document of which there is nothing to read for people.
+    pub(super) fn document_of(&self, document: &impl Serialize) {
+        if self.json {
+            self.document(document);
+        }
+    }
+
     /// One look of several: a document a line with `--json`; on a terminal the page in the place of the last one; else
     /// lines for a log.
     pub(super) fn frame(

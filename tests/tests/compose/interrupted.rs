@@ -220,7 +220,8 @@ fn an_alias_that_left_the_files_switches_with_the_service_that_it_follows() {
     };
     assert_eq!(ask_old(), "v1");
     let new = app(V2, 1, "");
-    up(&site, &new, "--upgrade", 0);
+    let said = up(&site, &new, "--upgrade", 0);
+    assert!(said.contains("switcher alias rm old"), "{said}");
     assert_eq!((site.ask_outside(), ask_old()), ("v2".to_owned(), "v2".to_owned()));
     up(&site, &new, "--rollback", 0);
     assert_eq!((site.ask_outside(), ask_old()), ("v1".to_owned(), "v1".to_owned()));

@@ -3,7 +3,7 @@
 use super::bring::Site;
 use super::renew::Followers;
 use super::stage::{Stage, Unconfirmed};
-use super::up::FLOWS_LEFT;
+use super::up::{FLOWS_LEFT, nothing_changed};
 use crate::api::{ApiError, ErrorCode};
 use crate::cli::End;
 use crate::compose::ServiceName;
@@ -18,7 +18,7 @@ pub(super) async fn run(site: &Site<'_>, followers: &Followers) -> End {
         all.push((name, own, left));
     }
     if all.is_empty() {
-        site.printer.note("nothing to do: no upgrade waits to be confirmed");
+        return nothing_changed(site, "nothing to do: no upgrade waits to be confirmed").await;
     }
     let mut settled = true;
     for (name, own, left) in all {

@@ -4,7 +4,7 @@ use super::bring::{Site, addresses};
 use super::renew::{Follower, Followers, only};
 use super::stack::{Running, Serving};
 use super::stage::{Stage, Unconfirmed};
-use super::up::{Args, FLOWS_LEFT, apply, every};
+use super::up::{Args, FLOWS_LEFT, apply, every, nothing_changed};
 use crate::api::{ApiError, ErrorCode};
 use crate::cli::End;
 use crate::compose::ServiceName;
@@ -34,8 +34,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>, followers: &Followers) -> 
         back.push((name, own, one));
     }
     if back.is_empty() {
-        site.printer.note("nothing to do: no upgrade waits to be confirmed");
-        return Ok(0);
+        return nothing_changed(site, "nothing to do: no upgrade waits to be confirmed").await;
     }
     apply(args, site, &running).await?;
     let mut settled = true;

@@ -10,8 +10,8 @@ use super::renew::{Follower, Renewed, only};
 use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
 use super::stage::{Stage, Unconfirmed};
-use super::{confirm, rollback, strangers};
-use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument};
+use super::{confirm, forsaken, rollback, running, strangers};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, SCHEMA, StatusDocument};
 use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
@@ -59,6 +59,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     }
     let status: StatusDocument = site.client.get("/v1/status").await?;
     let followers = site.followers(&status);
+    running::refuse(site, &status, &followers)?;
     if args.confirm_upgrade {
         return confirm::run(site, &followers).await;
     }
@@ -78,7 +79,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         plan.running.insert(name, serving);
     }
     site.let_leave(&plan.excess).await?;
+    let forsaken = forsaken::aliases(site, &status)?;
     let applied = apply(args, site, &plan.running).await;
+    let applied = applied.map_err(|error| forsaken::explain(error, &forsaken));
     if applied.is_err() {
         site.let_stay(&plan.excess).await;
         say_what_is_left(site, &plan.renewed);
@@ -94,6 +97,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         ));
     }
     let ended = site.shrink(&plan.excess, &followers).await?;
+    forsaken::tell(site, &forsaken);
     if let Err(error) = strangers::tell(site).await {
         site.printer
             .note(&format!("warning: what else runs could not be looked at: {error}"));
@@ -220,12 +224,27 @@ async fn unconfirmed(
     Ok(only(&now))
 }
 
+/// The document of a command that changed nothing, for those that read it.
+pub(super) async fn nothing_changed(site: &Site<'_>, why: &str) -> End {
+    let status: StatusDocument = site.client.get("/v1/status").await?;
+    let document = ChangesDocument {
+        schema: SCHEMA,
+        dry_run: false,
+        epoch: status.epoch,
+        changes: Vec::new(),
+        receipt: None,
+        warnings: Vec::new(),
+    };
+    site.printer.note(why);
+    site.printer.document_of(&document);
+    Ok(0)
+}
+
 pub(super) async fn apply(args: &Args, site: &Site<'_>, running: &Running) -> End {
     let mut request = stack::request(&site.loaded.name, &site.loaded.project, running)?;
     (request.force, request.take_over) = (args.force, args.force);
     if request.spec.aliases.is_empty() {
-        site.printer.note("the files name no alias: nothing is switched");
-        return Ok(0);
+        return nothing_changed(site, "the files name no alias: nothing is switched").await;
     }
     let answer = site
         .client
