@@ -12,6 +12,7 @@ mod prepare;
 mod ready;
 mod recipe;
 mod renew;
+mod resolvers;
 mod retire;
 mod rollback;
 mod shrink;
