@@ -9,6 +9,7 @@ mod leads;
 mod lock;
 mod names;
 mod prepare;
+mod reach;
 mod ready;
 mod recipe;
 mod renew;
