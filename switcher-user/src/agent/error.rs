@@ -15,7 +15,9 @@ use crate::store::StoreError;
 #[derive(Debug, Error)]
 pub enum AgentError {
     /// The address for names cannot be had.
-    #[error("names cannot be answered at {place}: {cause}; name an address of this host that is free, with --dns")]
+    #[error(
+        "names cannot be answered at {place}: {cause}; name an address that is free with --dns; ports below 1024 need CAP_NET_BIND_SERVICE"
+    )]
     Dns {
         /// The address.
         place: std::net::SocketAddr,

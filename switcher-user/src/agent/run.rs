@@ -75,7 +75,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let desired = store.load()?;
     let server = Server::bind(&options.socket)?;
     let metrics = bind_metrics(&options).await?;
-    let responder = bind_dns(&options).await?;
+    let responder = bind_dns(&options)?;
     let observer = Observer::new()?;
     let bpffs = options.bpffs.clone();
     blocking(move || Datapath::prepare(&bpffs)).await??;
@@ -174,9 +174,9 @@ async fn open(options: &Options) -> Result<Datapath, AgentError> {
     datapath.await
 }
 
-async fn bind_dns(options: &Options) -> Result<Option<Responder>, AgentError> {
+fn bind_dns(options: &Options) -> Result<Option<Responder>, AgentError> {
     let Some(place) = options.dns else { return Ok(None) };
-    let bound = Responder::bind(place).await;
+    let bound = Responder::bind(place);
     bound.map(Some).map_err(|cause| AgentError::Dns { place, cause })
 }
 

@@ -7,6 +7,7 @@
 mod answerer;
 mod names;
 mod server;
+mod socket;
 
 pub use names::Names;
 pub use server::Responder;

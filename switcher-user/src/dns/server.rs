@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answerer::Answerer;
 use super::names::Names;
+use super::socket;
 use crate::model::Zone;
 
 /// Longest question that is read from a connection.
@@ -43,15 +44,15 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Takes the address.
+    /// Takes the address, which the host may have only later. Within a runtime.
     ///
     /// # Errors
     /// When it is not to be had.
-    pub async fn bind(place: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(place).await?;
+    pub fn bind(place: SocketAddr) -> io::Result<Self> {
+        let (socket, listener) = socket::take(place)?;
         Ok(Self {
-            listener: TcpListener::bind(socket.local_addr()?).await?,
-            socket,
+            socket: UdpSocket::from_std(socket)?,
+            listener: TcpListener::from_std(listener)?,
         })
     }
 

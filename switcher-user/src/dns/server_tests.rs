@@ -216,7 +216,7 @@ proptest::proptest! {
 
 /// One that serves at a free port, and where.
 async fn serving() -> (watch::Sender<Arc<Names>>, SocketAddr) {
-    let responder = Responder::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let responder = Responder::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let place = responder.listener.local_addr().unwrap();
     assert_eq!(place, responder.socket.local_addr().unwrap(), "one address for both");
     let (told, heard) = watch::channel(Arc::new(Names::default()));

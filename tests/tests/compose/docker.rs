@@ -1,6 +1,7 @@
 //! A lab whose host runs Docker, and images of nginx that answer their version's name on port 80.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use nix::sys::signal::Signal;
 use switcher_tests::lab::{Agent, CLIENT_POOL_V4, Lab, Namespace, Outcome, Process, run};
 use switcher_tests::traffic::{Generator, LoadPlan, LoadReport, Plan, Sources, Work};
 use switcher_tests::{binaries, interrupt};
+
+use crate::asked::Asked;
 
 const DOCKER_LIMIT: Duration = Duration::from_secs(60);
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -407,29 +410,42 @@ impl Site {
             .docker(&format!("exec client /usr/bin/curl -sS --max-time 5 {url}"))
     }
 
-    /// The issue's own rate outside, and as many requests from a container by the alias's name: what its name answers now.
-    pub fn full_loads(&self, client: &Namespace, alias: &str, kept_alive: usize) -> [Generator; 2] {
+    /// The issue's own rate outside, and as many requests from a container by the alias's name, which is looked up again all the while.
+    pub fn full_loads(&self, client: &Namespace, alias: &str, kept_alive: usize) -> ([Generator; 2], Asked) {
         let place = self.own_address(alias);
-        let port = place.rsplit_once(':').unwrap().1;
-        let named = self
-            .dockerd
-            .docker(&format!("exec client /bin/busybox nslookup {alias}.switcher.internal"));
-        let answer = named
-            .lines()
-            .rev()
-            .find_map(|line| line.strip_prefix("Address"))
-            .unwrap();
-        assert!(answer.contains(place.trim_end_matches(&format!(":{port}"))), "{named}");
+        let address = place.parse::<SocketAddr>().unwrap().ip();
         let sources = Sources {
             v4: Some(CLIENT_POOL_V4),
             v6: None,
         };
         let outside = plan_at(FULL_PER_S, "outside", PUBLISHED, sources, kept_alive);
         let inside = plan_at(FULL_PER_S, "inside", &place, Sources::default(), kept_alive);
-        [
+        let name = format!("{alias}.switcher.internal.");
+        let asked = Asked::start(client, self.resolver_of("client"), &name, address);
+        let loads = [
             Generator::load(&self.lab, &outside).unwrap(),
             Generator::load_in(&self.lab, client, &inside).unwrap(),
-        ]
+        ];
+        (loads, asked)
+    }
+
+    /// Whom a container asks first.
+    fn resolver_of(&self, container: &str) -> IpAddr {
+        let file = self
+            .dockerd
+            .docker(&format!("exec {container} /bin/busybox cat /etc/resolv.conf"));
+        let first = file.lines().find_map(|line| line.strip_prefix("nameserver "));
+        first.unwrap().trim().parse().unwrap()
+    }
+
+    /// The issue's own rate from outside to the published port.
+    pub fn full_load_outside(&self) -> Generator {
+        let sources = Sources {
+            v4: Some(CLIENT_POOL_V4),
+            v6: None,
+        };
+        let plan = plan_at(FULL_PER_S, "outside", PUBLISHED, sources, KEPT_ALIVE);
+        Generator::load(&self.lab, &plan).unwrap()
     }
 
     /// A load from outside to the published port.

@@ -2,6 +2,7 @@
 //! real agent. Needs root; fails without it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod asked;
 mod cleanup;
 mod docker;
 mod ends;

@@ -37,13 +37,14 @@ fn the_files_as_posted_move_from_v1_to_v2_without_a_gap_inside_and_outside() {
     let again = up(&["countdown-v1"]);
     assert!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
-    let mut loads = site.full_loads(&client, "countdown-demo-alias", KEPT_ALIVE);
+    let (mut loads, asked) = site.full_loads(&client, "countdown-demo-alias", KEPT_ALIVE);
     interrupt::sleep(SETTLE).unwrap();
     up(&["countdown-v1", "countdown-v2"]);
     interrupt::sleep(SETTLE).unwrap();
     let watch = watch_v1(&site);
     up(&["countdown-v2"]);
     nothing_new_at_v1(&site, watch);
+    asked.all_answered();
     for load in &mut loads {
         answered_by_both(load);
     }
@@ -57,12 +58,13 @@ fn the_upgrade_as_posted_loses_nothing_inside_and_outside() {
     site.compose(&file, "up -d").expect_code(&[0]).unwrap();
     let client = site.client_container();
     // The command waits until v1 has no connection: all requests are on new ones.
-    let mut loads = site.full_loads(&client, "countdown-demo-alias", 0);
+    let (mut loads, asked) = site.full_loads(&client, "countdown-demo-alias", 0);
     interrupt::sleep(SETTLE).unwrap();
     let watch = watch_v1(&site);
     let line = "upgrade countdown-v1 countdown-v2 --wait";
     site.compose(&file, line).expect_code(&[0]).unwrap();
     nothing_new_at_v1(&site, watch);
+    asked.all_answered();
     for load in &mut loads {
         answered_by_both(load);
     }

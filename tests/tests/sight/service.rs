@@ -54,7 +54,8 @@ fn systemd_accepts_the_unit() {
     assert!(ours(&verified.stderr) > 0, "{}{}", verified.stdout, verified.stderr);
 }
 
-/// The agent, with what the unit leaves of root's rights, brings an alias up and gives it away.
+/// The agent, with what the unit leaves of root's rights, brings an alias up and gives it away. It takes the port of names at an
+/// address that is not there yet.
 #[test]
 fn the_units_capabilities_are_enough() {
     let lab = Lab::new().expect("a lab (root is needed)");
@@ -75,7 +76,7 @@ fn the_units_capabilities_are_enough() {
     let script = format!(
         "mkdir {dir}/bpffs; mount -t bpf bpf {dir}/bpffs; \
          exec setpriv --no-new-privs --bounding-set={set} --inh-caps={set} -- {binary} agent {arguments} \
-         --interface client --bpffs {dir}/bpffs --state-dir {dir}/state --socket {dir}/switcher.sock"
+         --interface client --dns 172.17.0.1:53 --bpffs {dir}/bpffs --state-dir {dir}/state --socket {dir}/switcher.sock"
     );
     let mut agent = lab.host().server("sh");
     let log = fs::File::create(lab.dir().join("agent.log")).unwrap();

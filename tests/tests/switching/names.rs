@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
+use switcher_tests::interrupt;
 use switcher_tests::lab::{Lab, Outcome, run};
 
 use crate::ground::{Ground, stack};
@@ -136,6 +137,43 @@ fn a_client_asks_for_aliases_and_is_answered() {
     }
     let gone = with_resolver(lab, "switcher.internal", "getent hosts web");
     gone.expect_code(&[2]).unwrap();
+}
+
+/// As at boot: Docker makes the bridge that has the address after the agent has begun.
+#[test]
+fn an_address_that_comes_after_the_agent_is_answered_at() {
+    for (late, length, kind, alias) in [
+        ("10.0.0.53", "32", RecordType::A, "198.51.100.10"),
+        ("2001:db8::53", "128", RecordType::AAAA, "2001:db8::10"),
+    ] {
+        let place = SocketAddr::new(late.parse().unwrap(), 53);
+        let ground = Ground::bare_with(&["--dns", &place.to_string()]);
+        ground.apply(&stack("auto")).expect_code(&[0]).unwrap();
+        assert_eq!(ground.get("http://198.51.100.10/"), "v1", "the agent serves meanwhile");
+        let host = ground.lab.host();
+        let ask = || {
+            let packet = question("web.", kind);
+            let asked = host.spawn(move || {
+                let socket = UdpSocket::bind(if place.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+                socket.connect(place)?;
+                socket.send(&packet)?;
+                let mut answer = [0; 512];
+                let length = socket.recv(&mut answer)?;
+                Ok(Message::from_vec(&answer[..length])?)
+            });
+            asked.unwrap().join().unwrap()
+        };
+        assert!(ask().is_err(), "{late} is not there yet");
+        let add = ["ip", "addr", "add", &format!("{late}/{length}"), "dev", "lo"];
+        host.run(&add).unwrap().expect_code(&[0]).unwrap();
+        interrupt::wait_for("the name is answered", IO_LIMIT, || {
+            let answer = ask().ok().map(|answer| addresses(&answer));
+            assert!(answer.as_ref().is_none_or(|all| *all == [alias]), "{late}: {answer:?}");
+            Ok(answer.is_some())
+        })
+        .unwrap();
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::done::{Deed, Done, container_text};
 use super::files::Loaded;
 use super::recipe::{Recipe, network};
+use super::resolvers::Resolvers;
 use crate::api::{ApiError, ContainersDocument, ErrorCode};
 use crate::cli::client::Client;
 use crate::cli::printer::Printer;
@@ -16,11 +17,6 @@ use crate::model::Zone;
 
 /// One that was started has to live so long.
 const LIVES_FOR: Duration = Duration::from_millis(500);
-/// Where the host's resolvers stand; the second where the first names only a local cache.
-const RESOLV_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-/// A resolver asks three at most, and the agent is the first.
-const RESOLVERS_MAX: usize = 2;
-
 /// Docker, the agent and the files, for one command.
 pub(super) struct Site<'a> {
     pub engine: Engine,
@@ -35,33 +31,10 @@ pub(super) struct Site<'a> {
     /// Where containers are that share the host's network.
     pub host: Vec<IpAddr>,
     /// The host's own resolvers.
-    pub resolvers: Vec<IpAddr>,
+    pub resolvers: Resolvers,
     pub pull: bool,
     /// What this command has changed.
     pub done: Done,
-}
-
-/// The host's resolvers, as Docker itself finds them: those that a container can reach.
-fn resolvers() -> Vec<IpAddr> {
-    let files = RESOLV_FILES
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok());
-    files
-        .map(|text| nameservers(&text))
-        .find(|found| !found.is_empty())
-        .unwrap_or_default()
-}
-
-fn nameservers(text: &str) -> Vec<IpAddr> {
-    let named = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next()? == "nameserver").then_some(())?;
-        words.next()?.parse().ok()
-    });
-    named
-        .filter(|address: &IpAddr| !address.is_loopback())
-        .take(RESOLVERS_MAX)
-        .collect()
 }
 
 pub(super) fn refused(error: EngineError) -> ApiError {
@@ -90,7 +63,7 @@ impl<'a> Site<'a> {
             dns: document.dns,
             zone: document.zone,
             host: document.host,
-            resolvers: resolvers(),
+            resolvers: Resolvers::of_host(),
             pull,
             done: Done::default(),
         })
@@ -321,16 +294,4 @@ pub(super) fn ended_text(container: &Container) -> String {
 pub(super) fn addresses(containers: &[Container]) -> Vec<IpAddr> {
     let each = containers.iter().flat_map(|one| &one.addresses);
     each.map(|address| address.address).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resolvers_are_those_a_container_can_reach() {
-        let text = "# by hand\nsearch example.net\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver fd00::2\nnameserver 10.0.0.3\n";
-        let found: Vec<String> = nameservers(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["10.0.0.2", "fd00::2"]);
-    }
 }

@@ -11,7 +11,69 @@ use super::recipe::{Recipe, is_dockers_own};
 use crate::compose::{DEFAULT_NETWORK, Linked};
 use crate::discovery::{LINK_ALIAS, LINK_SERVICE};
 
+/// Whom Docker's default `bridge` asks where the host's resolvers are all on loopback (moby's `resolvconf`).
+const DOCKERS_RESOLVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+
+/// Whom a container asks for names, in order, and the domains that it searches. Empty: as Docker has it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asks {
+    pub servers: Vec<String>,
+    pub search: Vec<String>,
+}
+
 impl Recipe<'_> {
+    /// Whom its containers ask. The agent is the first: it refuses what is no alias, and a resolver goes on to the next. From
+    /// another it would hear that there is no such alias, and believe it.
+    pub(super) fn asks(&self) -> Asks {
+        let own = self.service.dns.clone();
+        let Some(agent) = self.dns.filter(|_| self.asks_agent()) else {
+            let search = Vec::new();
+            return Asks { servers: own, search };
+        };
+        let mut servers = vec![agent.to_string()];
+        if self.is_cut_off() && self.network == "bridge" {
+            servers.extend(DOCKERS_RESOLVERS.map(str::to_owned));
+        } else if own.is_empty() {
+            servers.extend(self.resolvers.servers.iter().map(ToString::to_string));
+        }
+        servers.extend(own);
+        let search = self.resolvers.search_after(self.zone.as_str());
+        Asks { servers, search }
+    }
+
+    /// True where nobody that a container can reach is known to answer names outside.
+    fn is_cut_off(&self) -> bool {
+        self.resolvers.servers.is_empty() && self.service.dns.is_empty()
+    }
+
+    /// On networks of the project Docker's own resolver does reach the host's loopback, but only while it is told of no other.
+    /// So there only who links an alias asks the agent.
+    fn asks_agent(&self) -> bool {
+        let links = &self.service.links;
+        !self.is_cut_off()
+            || is_dockers_own(&self.network)
+            || links.iter().any(|link| self.files.is_alias(&link.target))
+    }
+
+    /// What such a host costs its containers, as a sentence.
+    fn cut_off(&self) -> Option<String> {
+        let by_host = matches!(self.network.as_str(), "host" | "none");
+        if self.dns.is_none() || by_host || !self.is_cut_off() {
+            return None;
+        }
+        let cost = match self.network.as_str() {
+            "bridge" => format!(
+                "names outside are asked of {}, as Docker itself does there",
+                DOCKERS_RESOLVERS.join(" and ")
+            ),
+            _ if self.asks_agent() => "it is answered names of aliases, and no names outside".to_owned(),
+            _ => "it asks Docker's own resolver, and knows no alias by its name".to_owned(),
+        };
+        Some(format!(
+            "the host's resolvers are all on its loopback, where containers do not reach them: {cost}; name one that they reach with 'dns:' in the file"
+        ))
+    }
+
     /// Every network of its containers: as the files call it, and its name at Docker.
     pub fn networks(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = self
@@ -92,8 +154,14 @@ impl Recipe<'_> {
         (!all.is_empty()).then(|| all.join(" "))
     }
 
-    /// Sentences about links whose names nobody answers.
+    /// Sentences about names that nobody answers.
     pub fn unanswered(&self) -> Vec<String> {
+        let mut all = self.unanswered_links();
+        all.extend(self.cut_off());
+        all
+    }
+
+    fn unanswered_links(&self) -> Vec<String> {
         let why = match self.network.as_str() {
             "host" | "none" => "a container on that network asks the host's own resolvers",
             _ if self.dns.is_none() => "start the agent with --dns ADDRESS:53",

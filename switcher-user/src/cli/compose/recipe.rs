@@ -8,6 +8,7 @@ use bollard::models::{
     RestartPolicyNameEnum,
 };
 
+use super::resolvers::Resolvers;
 use crate::compose::{
     DEFAULT_NETWORK, Form, Healthcheck, Logging, Mount, MountSource, Port, Project, Published, Restart, Service,
     ServiceName,
@@ -29,8 +30,8 @@ pub(super) struct Recipe<'a> {
     pub dns: Option<IpAddr>,
     /// The zone of these names.
     pub zone: &'a Zone,
-    /// Where all other names are answered.
-    pub resolvers: &'a [IpAddr],
+    /// Where the host itself asks.
+    pub resolvers: &'a Resolvers,
     /// A port that nobody publishes and that clients outside need: Docker's own rules let them through only to
     /// published ones.
     pub opened: Vec<Port>,
@@ -60,7 +61,6 @@ impl Recipe<'_> {
     pub fn hash(&self) -> String {
         let bare = Recipe {
             dns: None,
-            resolvers: &[],
             opened: Vec::new(),
             network: self.network.clone(),
             ..*self
@@ -160,12 +160,7 @@ impl Recipe<'_> {
             Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
             Restart::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, Some(i64::from(times))),
         };
-        let mut dns = service.dns.clone();
-        if let Some(own) = self.dns {
-            // It refuses what is no alias, and a resolver goes on to the next.
-            dns.push(own.to_string());
-            dns.extend(self.resolvers.iter().map(ToString::to_string));
-        }
+        let asks = self.asks();
         let named = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
         HostConfig {
             network_mode: Some(self.network.clone()),
@@ -177,8 +172,8 @@ impl Recipe<'_> {
             binds: named(&self.binds()),
             cap_add: named(&service.cap_add),
             cap_drop: named(&service.cap_drop),
-            dns: named(&dns),
-            dns_search: self.dns.map(|_| vec![self.zone.to_string()]),
+            dns: named(&asks.servers),
+            dns_search: named(&asks.search),
             extra_hosts: named(&service.extra_hosts),
             tmpfs: (!service.tmpfs.is_empty()).then(|| service.tmpfs.iter().map(|line| tmpfs(line)).collect()),
             init: service.init,

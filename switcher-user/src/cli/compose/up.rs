@@ -71,6 +71,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     }
     shrink::refuse_none_linked(site).await?;
     site.external_ones_are_there().await?;
+    site.tell_out_of_reach();
     let mut plan = Plan::default();
     for name in in_order(&site.loaded.project) {
         let own = followers.get(&name).map_or(&[][..], Vec::as_slice);

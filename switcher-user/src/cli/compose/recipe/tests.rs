@@ -5,6 +5,18 @@ use crate::compose::{SourceFile, Surroundings, parse};
 
 /// What `look` finds at the recipe of the first service by name.
 fn look_at<T>(text: &str, opened: Vec<Port>, look: impl FnOnce(&Recipe<'_>) -> T) -> T {
+    let dns = opened.first().map(|_| "172.17.0.1".parse().unwrap());
+    look_on(&Resolvers::default(), dns, text, opened, look)
+}
+
+/// The same on a host with these resolvers, where the agent answers names at `dns`.
+fn look_on<T>(
+    resolvers: &Resolvers,
+    dns: Option<IpAddr>,
+    text: &str,
+    opened: Vec<Port>,
+    look: impl FnOnce(&Recipe<'_>) -> T,
+) -> T {
     let source = SourceFile {
         name: "compose.yaml".to_owned(),
         text: text.to_owned(),
@@ -19,9 +31,9 @@ fn look_at<T>(text: &str, opened: Vec<Port>, look: impl FnOnce(&Recipe<'_>) -> T
         service,
         files: &project,
         network: network(&project, &stack, service),
-        dns: opened.first().map(|_| "172.17.0.1".parse().unwrap()),
+        dns,
         zone: &zone,
-        resolvers: &[],
+        resolvers,
         opened,
     };
     look(&recipe)
@@ -160,18 +172,68 @@ fn plain_links_are_the_agents_to_answer_and_in_no_hash() {
     );
 }
 
+/// Whom the first service's containers ask, where they search, and what is warned of. The hash is the same on every host.
+fn asks_on(resolvers: &Resolvers, text: &str) -> (Vec<String>, Vec<String>, String) {
+    let agent = Some("172.17.0.1".parse().unwrap());
+    look_on(resolvers, agent, text, Vec::new(), |recipe| {
+        assert_eq!(recipe.hash(), hash(text, Vec::new()));
+        let host = recipe.body(1).host_config.unwrap();
+        let warned = recipe.unanswered().join("\n");
+        (
+            host.dns.unwrap_or_default(),
+            host.dns_search.unwrap_or_default(),
+            warned,
+        )
+    })
+}
+
 #[test]
-fn a_container_asks_the_agent_and_searches_its_zone() {
-    let port = Port {
-        number: 8080.try_into().unwrap(),
-        protocol: Protocol::Tcp,
+fn a_container_asks_the_agent_first_and_searches_its_zone_first() {
+    let host = Resolvers {
+        servers: vec!["10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap()],
+        search: vec!["corp.example".to_owned()],
     };
-    let asks = |opened| {
-        let body = look_at(APP, opened, |recipe| recipe.body(1));
-        let host = body.host_config.unwrap();
-        (host.dns, host.dns_search)
-    };
-    let list = |word: &str| Some(vec![word.to_owned()]);
-    assert_eq!(asks(vec![port]), (list("172.17.0.1"), list("shop.example")));
-    assert_eq!(asks(Vec::new()), (None, None), "where no names are answered");
+    let (servers, search, warned) = asks_on(&host, APP);
+    assert_eq!(servers, ["172.17.0.1", "10.0.0.2", "10.0.0.3"]);
+    assert_eq!(search, ["shop.example", "corp.example"]);
+    assert_eq!(warned, "");
+    // Another's "no such name" would be believed, so it comes after.
+    let own = APP.replace("image: \"app:1\"", "image: \"app:1\", dns: [10.9.9.9]");
+    assert_eq!(asks_on(&host, &own).0, ["172.17.0.1", "10.9.9.9"]);
+    let none = look_on(&host, None, &own, Vec::new(), |recipe| recipe.asks());
+    assert_eq!(none.servers, ["10.9.9.9"], "where no names are answered");
+    assert!(none.search.is_empty());
+}
+
+#[test]
+fn where_the_host_asks_itself_names_outside_are_kept_or_a_warning_says_what_is_lost() {
+    let itself = Resolvers::default();
+    let (servers, search, warned) = asks_on(&itself, APP);
+    assert!(
+        servers.is_empty() && search.is_empty(),
+        "Docker's own resolver reaches loopback: {servers:?}"
+    );
+    assert!(
+        warned.contains("knows no alias") && warned.contains("'dns:'"),
+        "{warned}"
+    );
+
+    let (servers, _, warned) = asks_on(&itself, MORE);
+    assert_eq!(servers, ["172.17.0.1"], "it links an alias");
+    assert!(warned.contains("no names outside"), "{warned}");
+
+    let (servers, _, warned) = asks_on(&itself, "app: {image: 'app:1'}\n");
+    assert_eq!(
+        servers,
+        ["172.17.0.1", "8.8.8.8", "8.8.4.4"],
+        "as Docker does on bridge"
+    );
+    assert!(warned.contains("8.8.8.8"), "{warned}");
+
+    let own = APP.replace("image: \"app:1\"", "image: \"app:1\", dns: [10.9.9.9]");
+    let (servers, _, warned) = asks_on(&itself, &own);
+    assert_eq!(
+        (servers, warned),
+        (vec!["172.17.0.1".to_owned(), "10.9.9.9".to_owned()], String::new())
+    );
 }
