@@ -36,6 +36,8 @@ pub const LABEL_PROJECT: &str = "com.docker.compose.project";
 pub const LABEL_SERVICE: &str = "com.docker.compose.service";
 /// Label of compose: which container of the service.
 pub const LABEL_NUMBER: &str = "com.docker.compose.container-number";
+/// Label of compose: `True` at what `docker compose run` made, which serves nobody.
+pub const LABEL_ONEOFF: &str = "com.docker.compose.oneoff";
 /// Label of compose: what the container was made of.
 pub const LABEL_HASH: &str = "com.docker.compose.config-hash";
 /// Label of compose: what a volume is called in the files.
