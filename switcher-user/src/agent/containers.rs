@@ -11,7 +11,7 @@ use super::interest::Discovery;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ContainerStatus, ContainersDocument, ContainersQuery, ErrorCode, Reply, SCHEMA};
-use crate::discovery::{Health, Readiness, Seen, Snapshot};
+use crate::discovery::{Health, Occupant, Readiness, Seen, Snapshot};
 use crate::model::{AliasName, SetName};
 use crate::plan::{Candidate, Desired};
 
@@ -116,17 +116,26 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return foreign;
         };
-        let running = snapshot
+        let known: BTreeMap<&str, &Seen> = snapshot
             .containers
             .iter()
-            .filter(|seen| seen.container.running && !seen.container.on_host_network);
-        let running: Vec<Candidate> = running.map(candidate).collect();
+            .map(|seen| (seen.container.id.as_str(), seen))
+            .collect();
         for (alias, set, source) in desired.following() {
+            // One without a label is somebody else as much as one of another set.
+            let serves = |one: &Occupant| {
+                let seen = known.get(one.id.as_str());
+                seen.is_some_and(|seen| candidate(seen).serves(&alias, &set, &source))
+            };
             for (id, address) in desired.numbered_backends(&alias, &set) {
-                let mut there = running.iter().filter(|one| one.addresses.contains(&address)).peekable();
+                let mut there = snapshot
+                    .occupants
+                    .iter()
+                    .filter(|one| one.addresses.contains(&address))
+                    .peekable();
                 let owner = there.peek().map(|one| one.name.clone());
                 if let Some(owner) = owner
-                    && !there.any(|one| one.serves(&alias, &set, &source))
+                    && !there.any(serves)
                 {
                     foreign.insert(id, (format!("{alias}/{set}"), address, owner));
                 }

@@ -8,12 +8,14 @@ mod engine;
 mod host;
 mod interest;
 mod make;
+mod occupant;
 mod state;
 mod watch;
 
 pub use container::{Address, Container, Health, Readiness};
 pub use engine::{DOCKER_SOCKET, Engine, EngineError, Event};
 pub use interest::{Interest, PORTS_ASKED_MAX};
+pub use occupant::Occupant;
 pub use state::{LEAVING_FOR, Seen, Snapshot};
 pub use watch::Watcher;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Container, Event, Health, Interest, Readiness};
+use super::{Container, Event, Health, Interest, Occupant, Readiness};
 
 /// A container that got its stop signal, or was told to leave, and still runs this long after it serves again: more than any
 /// grace period.
@@ -79,6 +79,8 @@ pub struct Snapshot {
     pub host: Vec<IpAddr>,
     /// The containers by name.
     pub containers: Vec<Seen>,
+    /// Who has which address, whatever it is for.
+    pub occupants: Vec<Occupant>,
 }
 
 /// The containers, and what was learned of them beside their listing.

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::engine::Listing;
 use super::state::{Question, State};
-use super::{Engine, EngineError, Interest, Snapshot, host};
+use super::{Engine, EngineError, Interest, Occupant, Snapshot, host};
 
 /// How often everything is listed, whatever the events say.
 const LIST_EVERY: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ pub struct Watcher {
     interfaces: Vec<String>,
     host: Vec<IpAddr>,
     state: State,
+    occupants: Vec<Occupant>,
     interest: watch::Receiver<Arc<Interest>>,
     /// Where the next round of questions begins, where there are too many for one.
     begin_at: usize,
@@ -66,6 +68,7 @@ impl Watcher {
             interfaces,
             host: Vec::new(),
             state: State::default(),
+            occupants: Vec::new(),
             interest,
             begin_at: 0,
             listed: false,
@@ -149,12 +152,16 @@ impl Watcher {
     }
 
     async fn look(&mut self, engine: &Engine) -> Result<(), EngineError> {
-        let mut containers = engine.containers().await?;
+        let Listing {
+            mut containers,
+            occupants,
+        } = engine.listing().await?;
         self.host = host::addresses(&self.interfaces);
         for container in &mut containers {
             container.place_on_host(&self.host);
         }
         self.state.list(containers, Instant::now());
+        self.occupants = occupants;
         for id in self.state.without_pid() {
             if let Some(pid) = engine.pid(&id).await? {
                 self.state.set_pid(id, pid);
@@ -198,6 +205,7 @@ impl Watcher {
             absent,
             host: self.host.clone(),
             containers: self.state.seen(),
+            occupants: self.occupants.clone(),
         };
         self.publish.send_if_modified(|last| {
             let changed = **last != snapshot;
