@@ -10,13 +10,17 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 use thiserror::Error;
+use tokio::time::timeout;
 
+use super::signal::{self, Process};
 use super::{CONTAINERS_MAX, Container, Occupant};
 
 /// Where Docker listens unless told otherwise.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// How long one answer may take.
 const ANSWER_SECONDS_MAX: u64 = 10;
+/// How long the answer about one container may take: others wait for it.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why Docker did not do it.
 #[derive(Debug, Error)]

@@ -9,6 +9,7 @@ mod host;
 mod interest;
 mod make;
 mod occupant;
+mod signal;
 mod state;
 mod watch;
 

@@ -162,9 +162,12 @@ impl Watcher {
         }
         self.state.list(containers, Instant::now());
         self.occupants = occupants;
-        for id in self.state.without_pid() {
-            if let Some(pid) = engine.pid(&id).await? {
-                self.state.set_pid(id, pid);
+        let ids = iter(self.state.without_process());
+        let asked = ids.map(|id| async move { (engine.process(&id).await, id) });
+        let answers: Vec<_> = asked.buffer_unordered(ASKED_AT_A_TIME_MAX).collect().await;
+        for (process, id) in answers {
+            if let Some(process) = process {
+                self.state.set_process(id, process);
             }
         }
         Ok(())
