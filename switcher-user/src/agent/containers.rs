@@ -12,8 +12,8 @@ use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ContainerStatus, ContainersDocument, ContainersQuery, ErrorCode, Reply, SCHEMA};
 use crate::discovery::{Health, Occupant, Readiness, Seen, Snapshot};
-use crate::model::{AliasName, SetName};
-use crate::plan::{Candidate, Desired};
+use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Listener, SetName};
+use crate::plan::{Candidate, Desired, places_of};
 
 /// How long such a change may wait for the kernel.
 const LAND_TIME: Duration = Duration::from_secs(30);
@@ -52,8 +52,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
-        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
-        let ready: Vec<Candidate> = snapshot.containers.iter().filter(is_ready).map(candidate).collect();
+        let ready = self.ready(snapshot);
         let taken: BTreeSet<u32> = self.desired.set_ids().collect();
         let mut next = (*self.desired).clone();
         // Looking through all flows is worth it only where something changes.
@@ -73,6 +72,34 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
         self.container_notes = notes;
         Ok(())
+    }
+
+    fn ready(&self, snapshot: &Snapshot) -> Vec<Candidate> {
+        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
+        snapshot.containers.iter().filter(is_ready).map(candidate).collect()
+    }
+
+    /// The backends that a set would have with the next tick, in place of those that were given with its source: what is given
+    /// names all its containers, also those that are not ready. Where the ready ones would not do, those that are given are
+    /// better than none.
+    pub(super) fn backends_by_source(
+        &self,
+        (alias, set): (&AliasName, &SetName),
+        listen: &[Listener],
+        source: &ContainerSource,
+        given: &[BackendAddress],
+    ) -> Vec<BackendAddress> {
+        let mut places = match self.snapshot().filter(|snapshot| snapshot.listed) {
+            Some(snapshot) => places_of(&self.ready(&snapshot), alias, set, listen, source),
+            None => Vec::new(),
+        };
+        places.truncate(BACKENDS_PER_SET_MAX);
+        // A set with a share needs a backend of each family.
+        let has_family = |v4: bool| places.iter().any(|place| place.address.is_ipv4() == v4);
+        if places.is_empty() || !listen.iter().all(|one| has_family(one.address.is_ipv4())) {
+            return given.to_vec();
+        }
+        places
     }
 
     /// One change for all sets, or for this one.

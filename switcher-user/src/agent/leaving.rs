@@ -107,7 +107,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 if let Some(last) = going.iter().find(is_of_set)
                     && !others
                         .iter()
-                        .any(|one| one.serves(name, set_name, source) && !one.places(alias, source).is_empty())
+                        .any(|one| one.serves(name, set_name, source) && !one.places(&alias.listen, source).is_empty())
                 {
                     let container = &last.name;
                     return Some(format!(

@@ -61,25 +61,29 @@ async fn two_containers() -> (Agent, watch::Sender<Arc<Snapshot>>) {
     let (directory, kernel, host) = (TempDir::new().unwrap(), Fake::default(), FakeHost::default());
     let agent = Agent::start_at(directory, kernel, host, &[], beside).await;
     agent.put_alias("web", 80).await.unwrap();
-    let put = SetPut {
-        backends: vec!["10.1.0.2:80".parse().unwrap(), "10.1.0.3:80".parse().unwrap()],
-        health: None,
-        containers: Some(ContainerSource::Service {
-            project: "shop".parse().unwrap(),
-            service: set("v1"),
-            hashes: Vec::new(),
-            port: std::num::NonZeroU16::new(80),
-        }),
-    };
-    agent
-        .changes(Command::SetPut(alias("web"), set("v1"), put))
-        .await
-        .unwrap();
+    agent.pin_both().await;
     agent.split("web", &[("v1", 100)]).await.unwrap();
     (agent, publish)
 }
 
 impl Agent {
+    /// Says that `web/v1` follows the service, and names both containers of it.
+    async fn pin_both(&self) {
+        let put = SetPut {
+            backends: vec!["10.1.0.2:80".parse().unwrap(), "10.1.0.3:80".parse().unwrap()],
+            health: None,
+            containers: Some(ContainerSource::Service {
+                project: "shop".parse().unwrap(),
+                service: set("v1"),
+                hashes: Vec::new(),
+                port: std::num::NonZeroU16::new(80),
+            }),
+        };
+        self.changes(Command::SetPut(alias("web"), set("v1"), put))
+            .await
+            .unwrap();
+    }
+
     async fn leave(&self, ids: &[&str]) -> Result<LeavingDocument, ApiError> {
         let ids = ids.iter().map(ToString::to_string).collect();
         self.leaving(Command::Leave(ContainersRequest { ids })).await
