@@ -11,9 +11,9 @@ use super::interest::Discovery;
 use super::owner::Owner;
 use super::port::{Host, Kernel};
 use crate::api::{ApiError, ContainerStatus, ContainersDocument, ContainersQuery, ErrorCode, Reply, SCHEMA};
-use crate::discovery::{Health, Readiness, Seen, Snapshot};
-use crate::model::{AliasName, SetName};
-use crate::plan::{Candidate, Desired};
+use crate::discovery::{Health, Occupant, Readiness, Seen, Snapshot};
+use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Listener, SetName};
+use crate::plan::{Candidate, Desired, places_of};
 
 /// How long such a change may wait for the kernel.
 const LAND_TIME: Duration = Duration::from_secs(30);
@@ -52,8 +52,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
     }
 
     async fn try_to_follow(&mut self, snapshot: &Snapshot) -> Result<(), ApiError> {
-        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
-        let ready: Vec<Candidate> = snapshot.containers.iter().filter(is_ready).map(candidate).collect();
+        let ready = self.ready(snapshot);
         let taken: BTreeSet<u32> = self.desired.set_ids().collect();
         let mut next = (*self.desired).clone();
         // Looking through all flows is worth it only where something changes.
@@ -73,6 +72,34 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         }
         self.container_notes = notes;
         Ok(())
+    }
+
+    fn ready(&self, snapshot: &Snapshot) -> Vec<Candidate> {
+        let is_ready = |seen: &&Seen| seen.readiness == Readiness::Ready && !self.leaving.has(&seen.container.id);
+        snapshot.containers.iter().filter(is_ready).map(candidate).collect()
+    }
+
+    /// The backends that a set would have with the next tick, in place of those that were given with its source: what is given
+    /// names all its containers, also those that are not ready. Where the ready ones would not do, those that are given are
+    /// better than none.
+    pub(super) fn backends_by_source(
+        &self,
+        (alias, set): (&AliasName, &SetName),
+        listen: &[Listener],
+        source: &ContainerSource,
+        given: &[BackendAddress],
+    ) -> Vec<BackendAddress> {
+        let mut places = match self.snapshot().filter(|snapshot| snapshot.listed) {
+            Some(snapshot) => places_of(&self.ready(&snapshot), alias, set, listen, source),
+            None => Vec::new(),
+        };
+        places.truncate(BACKENDS_PER_SET_MAX);
+        // A set with a share needs a backend of each family.
+        let has_family = |v4: bool| places.iter().any(|place| place.address.is_ipv4() == v4);
+        if places.is_empty() || !listen.iter().all(|one| has_family(one.address.is_ipv4())) {
+            return given.to_vec();
+        }
+        places
     }
 
     /// One change for all sets, or for this one.
@@ -116,17 +143,26 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let Some(snapshot) = self.snapshot().filter(|snapshot| snapshot.listed) else {
             return foreign;
         };
-        let running = snapshot
+        let known: BTreeMap<&str, &Seen> = snapshot
             .containers
             .iter()
-            .filter(|seen| seen.container.running && !seen.container.on_host_network);
-        let running: Vec<Candidate> = running.map(candidate).collect();
+            .map(|seen| (seen.container.id.as_str(), seen))
+            .collect();
         for (alias, set, source) in desired.following() {
+            // One without a label is somebody else as much as one of another set.
+            let serves = |one: &Occupant| {
+                let seen = known.get(one.id.as_str());
+                seen.is_some_and(|seen| candidate(seen).serves(&alias, &set, &source))
+            };
             for (id, address) in desired.numbered_backends(&alias, &set) {
-                let mut there = running.iter().filter(|one| one.addresses.contains(&address)).peekable();
+                let mut there = snapshot
+                    .occupants
+                    .iter()
+                    .filter(|one| one.addresses.contains(&address))
+                    .peekable();
                 let owner = there.peek().map(|one| one.name.clone());
                 if let Some(owner) = owner
-                    && !there.any(|one| one.serves(&alias, &set, &source))
+                    && !there.any(serves)
                 {
                     foreign.insert(id, (format!("{alias}/{set}"), address, owner));
                 }

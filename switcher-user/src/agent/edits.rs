@@ -30,6 +30,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
         self.place(&mut request)?;
+        self.fill(&mut request);
         let reach = Reach {
             prune: request.prune,
             take_over: request.take_over,
@@ -50,6 +51,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             force: request.force,
         };
         self.change(next, how, asked).await
+    }
+
+    /// Gives sets that follow containers the backends that are ready.
+    fn fill(&self, request: &mut ApplyRequest) {
+        for (alias, spec) in &mut request.spec.aliases {
+            for (name, set) in &mut spec.sets {
+                if let Some(source) = &set.containers {
+                    set.backends = self.backends_by_source((alias, name), &spec.listen, source, &set.backends);
+                }
+            }
+        }
     }
 
     /// Gives aliases the listeners whose addresses the agent knows: of its pool, and of the host.
@@ -131,7 +143,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         self.refuse_busy([alias])?;
         let mut next = (*self.desired).clone();
         let taken = self.taken_set_ids().await?;
-        next.set_put(alias, set, &put.backends, &taken)?;
+        let backends = match (&put.containers, next.aliases.get(alias)) {
+            (Some(source), Some(known)) => self.backends_by_source((alias, set), &known.listen, source, &put.backends),
+            _ => put.backends.clone(),
+        };
+        next.set_put(alias, set, &backends, &taken)?;
         // Compose files know no health of a set: what somebody gave it stays.
         if put.health.is_some() || put.containers.is_none() {
             next.set_health(alias, set, put.health.as_ref())?;

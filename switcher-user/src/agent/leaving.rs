@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Instant;
 
 use super::containers::{candidate, not_followed};
@@ -19,6 +20,24 @@ use crate::plan::Candidate;
 /// Who leaves, by id, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Leaving(BTreeMap<String, Instant>);
+
+/// Which of the flows at an address are a container's: the host's own address has more than one of them.
+#[derive(Clone, Debug)]
+enum Ports {
+    All,
+    These(BTreeSet<u16>),
+    AllBut(BTreeSet<u16>),
+}
+
+impl Ports {
+    fn has(&self, port: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ports) => ports.contains(&port),
+            Self::AllBut(ports) => !ports.contains(&port),
+        }
+    }
+}
 
 impl Leaving {
     pub(super) fn has(&self, id: &str) -> bool {
@@ -107,7 +126,7 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 if let Some(last) = going.iter().find(is_of_set)
                     && !others
                         .iter()
-                        .any(|one| one.serves(name, set_name, source) && !one.places(alias, source).is_empty())
+                        .any(|one| one.serves(name, set_name, source) && !one.places(&alias.listen, source).is_empty())
                 {
                     let container = &last.name;
                     return Some(format!(
@@ -142,10 +161,44 @@ impl<K: Kernel, H: Host> Owner<K, H> {
         })
     }
 
+    /// At which ports the flows at its address are a container's own.
+    fn ports_of(&self, snapshot: &Snapshot, seen: &Seen) -> Ports {
+        if !seen.container.on_host_network {
+            return Ports::All;
+        }
+        let own = self.ports_led_to(seen);
+        if !own.is_empty() {
+            return Ports::These(own);
+        }
+        // An old version that no set follows any more may have had the ports of the new one, but none of another service.
+        let service = seen.container.project_and_service();
+        let others = snapshot.containers.iter().filter(|other| {
+            let container = &other.container;
+            container.on_host_network && container.running && container.project_and_service() != service
+        });
+        Ports::AllBut(others.flat_map(|other| self.ports_led_to(other)).collect())
+    }
+
+    /// The port of a container's label, else those that the sets which follow it lead to.
+    fn ports_led_to(&self, seen: &Seen) -> BTreeSet<u16> {
+        if let Some(port) = seen.container.labelled_port() {
+            return BTreeSet::from([port.get()]);
+        }
+        let one = candidate(seen);
+        let mut ports = BTreeSet::new();
+        for (alias, set, source) in self.desired.following() {
+            if one.serves(&alias, &set, &source) {
+                let listen = self.desired.aliases[&alias].listen.iter();
+                ports.extend(listen.map(|listener| source.port().map_or(listener.port, NonZeroU16::get)));
+            }
+        }
+        ports
+    }
+
     /// Flows of all aliases that these containers hold.
     async fn held_by(&self, snapshot: &Snapshot, ids: &[String]) -> Result<Vec<HeldFlows>, KernelError> {
         let mut held = Vec::with_capacity(ids.len());
-        let mut places: BTreeMap<IpAddr, Vec<(Option<u16>, usize)>> = BTreeMap::new();
+        let mut places: BTreeMap<IpAddr, Vec<(Ports, usize)>> = BTreeMap::new();
         for (index, id) in ids.iter().enumerate() {
             let seen = snapshot.containers.iter().find(|seen| seen.container.id == *id);
             held.push(HeldFlows {
@@ -157,18 +210,17 @@ impl<K: Kernel, H: Host> Owner<K, H> {
             let Some(container) = seen.map(|seen| &seen.container).filter(|one| one.running) else {
                 continue;
             };
-            // The host's address has more than one container: its label tells which port is this one's.
-            let port = container.labelled_port().filter(|_| container.on_host_network);
+            let ports = seen.map_or(Ports::All, |seen| self.ports_of(snapshot, seen));
             for address in &container.addresses {
                 let of_address = places.entry(address.address).or_default();
-                of_address.push((port.map(std::num::NonZeroU16::get), index));
+                of_address.push((ports.clone(), index));
             }
         }
         let counts = self.kernel.run(move |kernel| {
             let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
             kernel.for_each_flow(&mut |flow| {
                 let at = places.get(&flow.backend.ip()).filter(|_| is_held(&flow));
-                let of_port = |(port, _): &&(Option<u16>, usize)| port.is_none_or(|port| port == flow.backend.port());
+                let of_port = |(ports, _): &&(Ports, usize)| ports.has(flow.backend.port());
                 for (_, index) in at.into_iter().flatten().filter(of_port) {
                     *counts.entry(*index).or_default() += 1;
                 }

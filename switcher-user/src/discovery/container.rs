@@ -1,12 +1,13 @@
 //! One container as the API describes it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, PortSummaryTypeEnum};
 
-use super::{LABEL_ALIAS, LABEL_HASH, LABEL_NUMBER, LABEL_PORT, LABEL_PROJECT, LABEL_SERVICE, LABEL_SET};
+use super::{LABEL_ALIAS, LABEL_HASH, LABEL_NUMBER, LABEL_ONEOFF, LABEL_PORT, LABEL_PROJECT, LABEL_SERVICE, LABEL_SET};
 
 /// Digits of the hashes that `switcher compose` writes: 128 bits. docker-compose writes 256.
 pub const HASH_DIGITS: usize = 32;
@@ -44,7 +45,7 @@ pub struct Container {
     pub image: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
-    /// Its addresses: those of its first network by name.
+    /// Its addresses in one of its networks: the one with the default route.
     pub addresses: Vec<Address>,
     /// TCP ports that it exposes.
     pub ports: Vec<u16>,
@@ -119,15 +120,27 @@ impl Container {
             .filter(|value| !value.is_empty())
     }
 
+    /// `docker compose run` copies all labels of a service to what is to serve nobody.
+    fn is_one_off(&self) -> bool {
+        self.label(LABEL_ONEOFF)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
     /// The alias and set that its labels name.
     #[must_use]
     pub fn alias_and_set(&self) -> Option<(&str, &str)> {
+        if self.is_one_off() {
+            return None;
+        }
         Some((self.label(LABEL_ALIAS)?, self.label(LABEL_SET)?))
     }
 
-    /// The compose project and service that it belongs to.
+    /// The compose project and service that it belongs to; a one-off container belongs to none.
     #[must_use]
     pub fn project_and_service(&self) -> Option<(&str, &str)> {
+        if self.is_one_off() {
+            return None;
+        }
         Some((self.label(LABEL_PROJECT)?, self.label(LABEL_SERVICE)?))
     }
 
@@ -162,10 +175,17 @@ impl Container {
     }
 }
 
-/// All addresses of the first network by name that gives it one: one place is enough, and the same each time.
+/// All addresses of the network that it answers by, else of the first one by name that gives it any: one place is enough, and
+/// the same each time. What has no gateway is internal: Docker lets nobody in from outside, and no answer out.
 fn addresses(networks: &HashMap<String, EndpointSettings>) -> Vec<Address> {
     let mut names: Vec<&String> = networks.keys().collect();
-    names.sort_unstable();
+    names.sort_unstable_by_key(|name| {
+        let endpoint = &networks[*name];
+        let gateways = [&endpoint.gateway, &endpoint.ipv6_gateway];
+        let is_internal = gateways.into_iter().flatten().all(String::is_empty);
+        // Docker's own order: the highest priority has the default route, among equals the first by name.
+        (is_internal, Reverse(endpoint.gw_priority.unwrap_or(0)), *name)
+    });
     for name in names {
         let endpoint = &networks[name];
         let texts = [&endpoint.ip_address, &endpoint.global_ipv6_address];
@@ -244,6 +264,51 @@ mod tests {
         let addresses: Vec<String> = container.addresses.iter().map(|a| a.address.to_string()).collect();
         assert_eq!(addresses, ["172.17.0.2", "fd00::2"]);
         assert_eq!(container.addresses[0].network, "a");
+    }
+
+    #[test]
+    fn a_one_off_container_is_of_no_service_and_no_set() {
+        let labelled = |oneoff: &str| {
+            let labels = [
+                (LABEL_ALIAS, "web"),
+                (LABEL_SET, "v1"),
+                (LABEL_PROJECT, "shop"),
+                (LABEL_SERVICE, "app"),
+                (LABEL_ONEOFF, oneoff),
+            ];
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Container::read(ContainerSummary {
+                id: Some("c1".to_owned()),
+                labels: Some(labels.into()),
+                ..ContainerSummary::default()
+            })
+            .unwrap()
+        };
+        let (one_off, of_service) = (labelled("True"), labelled("False"));
+        assert_eq!((one_off.project_and_service(), one_off.alias_and_set()), (None, None));
+        assert!(!one_off.is_of_interest());
+        assert_eq!(of_service.project_and_service(), Some(("shop", "app")));
+        assert_eq!(of_service.alias_and_set(), Some(("web", "v1")));
+    }
+
+    #[test]
+    fn a_container_is_where_its_default_route_is() {
+        let at = |address: &str, gateway: &str, priority: i64| EndpointSettings {
+            gateway: Some(gateway.to_owned()),
+            gw_priority: Some(priority),
+            ..endpoint(address, "")
+        };
+        let mut networks = HashMap::from([
+            ("a".to_owned(), at("172.17.0.2", "", 0)),
+            ("b".to_owned(), at("172.18.0.2", "172.18.0.1", 0)),
+            ("c".to_owned(), at("172.19.0.2", "172.19.0.1", 0)),
+        ]);
+        let network = |networks: &HashMap<String, EndpointSettings>| addresses(networks)[0].network.clone();
+        assert_eq!(network(&networks), "b", "an internal one is the last");
+        networks.get_mut("c").unwrap().gw_priority = Some(1);
+        assert_eq!(network(&networks), "c", "the priority decides");
+        networks.retain(|name, _| name == "a");
+        assert_eq!(network(&networks), "a", "an internal one is better than none");
     }
 
     #[test]

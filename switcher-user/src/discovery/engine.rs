@@ -10,8 +10,10 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 use thiserror::Error;
+use tokio::time::timeout;
 
-use super::{CONTAINERS_MAX, Container};
+use super::signal::{self, Process};
+use super::{CONTAINERS_MAX, Container, Occupant};
 
 /// Where Docker listens unless told otherwise.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
@@ -21,6 +23,8 @@ const ANSWER_SECONDS_MAX: u64 = 10;
 pub(super) const MAKE_TIME: Duration = Duration::from_secs(ANSWER_SECONDS_MAX);
 /// A container with much on its disk takes long to remove.
 const REMOVE_TIME: Duration = Duration::from_secs(60);
+/// How long the answer about one container may take: others wait for it.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why Docker did not do it.
 #[derive(Debug, Error)]
@@ -41,6 +45,15 @@ pub enum EngineError {
         /// What it said.
         cause: String,
     },
+}
+
+/// What runs, and what of it an alias could have to do with.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// The containers of interest by name, stopped ones too; at most [`CONTAINERS_MAX`].
+    pub containers: Vec<Container>,
+    /// Who has which address, of interest or not, by name; at most [`CONTAINERS_MAX`].
+    pub occupants: Vec<Occupant>,
 }
 
 /// Something that happened to a container.
@@ -118,9 +131,16 @@ impl Engine {
     /// # Errors
     /// When it does not answer.
     pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        Ok(self.listing().await?.containers)
+    }
+
+    pub(super) async fn listing(&self) -> Result<Listing, EngineError> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(Self::refused("a list of the containers"))?;
+        let mut occupants: Vec<Occupant> = listed.iter().filter_map(Occupant::read).collect();
+        occupants.sort_by(|a, b| a.name.cmp(&b.name));
+        occupants.truncate(CONTAINERS_MAX);
         let mut containers: Vec<Container> = listed
             .into_iter()
             .filter_map(Container::read)
@@ -128,22 +148,20 @@ impl Engine {
             .collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         containers.truncate(CONTAINERS_MAX);
-        Ok(containers)
+        Ok(Listing { containers, occupants })
     }
 
-    /// Process id of a running container; `None`: it does not run.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn pid(&self, id: &str) -> Result<Option<u32>, EngineError> {
-        match self.docker.inspect_container(id, None).await {
-            Ok(inspected) => {
-                let pid = inspected.state.and_then(|state| state.pid);
-                Ok(pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
-            }
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(Self::refused(format!("to show container {id}"))(error)),
-        }
+    /// The process of a running container; `None`: it does not run, or Docker does not say. One that Docker has trouble with
+    /// must not keep the others from being seen, so that is no error; the next listing asks again.
+    pub(super) async fn process(&self, id: &str) -> Option<Process> {
+        let inspected = self.docker.inspect_container(id, None);
+        let inspected = timeout(INSPECT_TIMEOUT, inspected).await.ok()?.ok()?;
+        let pid = inspected.state.and_then(|state| state.pid);
+        let stop_signal = inspected.config.and_then(|config| config.stop_signal);
+        Some(Process {
+            pid: pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0)?,
+            stop_signal: stop_signal.as_deref().and_then(signal::number),
+        })
     }
 
     /// What happens to containers from now on.

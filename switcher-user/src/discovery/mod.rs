@@ -8,12 +8,15 @@ mod engine;
 mod host;
 mod interest;
 mod make;
+mod occupant;
+mod signal;
 mod state;
 mod watch;
 
 pub use container::{Address, Container, Health, Readiness};
 pub use engine::{DOCKER_SOCKET, Engine, EngineError, Event};
 pub use interest::{Interest, PORTS_ASKED_MAX};
+pub use occupant::Occupant;
 pub use state::{LEAVING_FOR, Seen, Snapshot};
 pub use watch::Watcher;
 
@@ -36,6 +39,8 @@ pub const LABEL_PROJECT: &str = "com.docker.compose.project";
 pub const LABEL_SERVICE: &str = "com.docker.compose.service";
 /// Label of compose: which container of the service.
 pub const LABEL_NUMBER: &str = "com.docker.compose.container-number";
+/// Label of compose: `True` at what `docker compose run` made, which serves nobody.
+pub const LABEL_ONEOFF: &str = "com.docker.compose.oneoff";
 /// Label of compose: what the container was made of.
 pub const LABEL_HASH: &str = "com.docker.compose.config-hash";
 /// Label of compose: what a volume is called in the files.

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Container, Event, Health, Interest, Readiness};
+use super::signal::Process;
+use super::{Container, Event, Health, Interest, Occupant, Readiness};
 
 /// A container that got its stop signal, or was told to leave, and still runs this long after it serves again: more than any
 /// grace period.
 pub const LEAVING_FOR: Duration = Duration::from_secs(600);
-/// The signals that end a process: HUP and USR1 are for other things.
+/// The signals that end a process, besides the one that its image names for it: HUP and USR1 are for other things mostly.
 const ENDING_SIGNALS: [u32; 5] = [2, 3, 9, 15, 28];
 
 /// One container, judged.
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub host: Vec<IpAddr>,
     /// The containers by name.
     pub containers: Vec<Seen>,
+    /// Who has which address, whatever it is for.
+    pub occupants: Vec<Occupant>,
 }
 
 /// The containers, and what was learned of them beside their listing.
@@ -92,7 +95,7 @@ pub(super) struct State {
     lives: HashMap<String, u64>,
     /// Those that got a signal to end, and when.
     leaving: HashMap<String, Instant>,
-    pids: HashMap<String, u32>,
+    processes: HashMap<String, Process>,
     interest: Interest,
 }
 
@@ -107,7 +110,7 @@ impl State {
         let runs = |id: &String| containers.get(id).is_some_and(|container| container.running);
         self.open.retain(|id, _| runs(id));
         self.lives.retain(|id, _| containers.contains_key(id));
-        self.pids.retain(|id, _| runs(id));
+        self.processes.retain(|id, _| runs(id));
         self.leaving
             .retain(|id, since| runs(id) && now.duration_since(*since) < LEAVING_FOR);
     }
@@ -135,11 +138,12 @@ impl State {
         self.life += 1;
         self.lives.insert(id.to_owned(), self.life);
         self.open.remove(id);
-        self.pids.remove(id);
+        self.processes.remove(id);
     }
 
     /// Takes an event; true where something may serve that could not, or the other way round.
     pub(super) fn event(&mut self, event: &Event, now: Instant) -> bool {
+        let ends = self.ends(&event.id, event.signal);
         let Some(container) = self.containers.get_mut(&event.id) else {
             return false;
         };
@@ -149,7 +153,7 @@ impl State {
                 self.begins_anew(&event.id);
                 true
             }
-            "kill" if event.signal.is_none_or(|signal| ENDING_SIGNALS.contains(&signal)) => {
+            "kill" if ends => {
                 self.leaving.insert(event.id.clone(), now);
                 true
             }
@@ -162,9 +166,15 @@ impl State {
         }
     }
 
+    /// Whether a signal is the end of a container; without a number it is taken for one.
+    fn ends(&self, id: &str, signal: Option<u32>) -> bool {
+        let own = self.processes.get(id).and_then(|process| process.stop_signal);
+        signal.is_none_or(|signal| ENDING_SIGNALS.contains(&signal) || own == Some(signal))
+    }
+
     /// Running containers whose process is not known.
-    pub(super) fn without_pid(&self) -> Vec<String> {
-        let unknown = |container: &&Container| container.running && !self.pids.contains_key(&container.id);
+    pub(super) fn without_process(&self) -> Vec<String> {
+        let unknown = |container: &&Container| container.running && !self.processes.contains_key(&container.id);
         self.containers
             .values()
             .filter(unknown)
@@ -172,8 +182,8 @@ impl State {
             .collect()
     }
 
-    pub(super) fn set_pid(&mut self, id: String, pid: u32) {
-        self.pids.insert(id, pid);
+    pub(super) fn set_process(&mut self, id: String, process: Process) {
+        self.processes.insert(id, process);
     }
 
     /// Where containers have not taken a connection yet.
@@ -239,7 +249,7 @@ impl State {
                 readiness: self.judge(container),
                 asked: self.interest.ports_of(container),
                 open: self.open.get(&container.id).cloned().unwrap_or_default(),
-                pid: self.pids.get(&container.id).copied(),
+                pid: self.processes.get(&container.id).map(|process| process.pid),
                 container: container.clone(),
             })
             .collect();
@@ -369,6 +379,29 @@ mod tests {
             accept_all(&mut state);
             assert_eq!(state.event(&event(action, signal), now), !ready, "{action}");
             assert_eq!(is_ready(&state), ready, "{action} {signal:?}");
+        }
+    }
+
+    #[test]
+    fn the_signal_that_its_image_names_is_a_containers_end() {
+        let now = Instant::now();
+        for (own, signal, ready) in [
+            (Some(12), 12, false),
+            (Some(37), 37, false),
+            (Some(12), 10, true),
+            (Some(12), 15, false),
+            (None, 12, true),
+        ] {
+            let mut state = State::default();
+            state.list(vec![container("a", Health::Healthy)], now);
+            accept_all(&mut state);
+            let process = Process {
+                pid: 7,
+                stop_signal: own,
+            };
+            state.set_process("a".to_owned(), process);
+            state.event(&event("kill", Some(signal)), now);
+            assert_eq!(is_ready(&state), ready, "{own:?} {signal}");
         }
     }
 

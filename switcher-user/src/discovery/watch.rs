@@ -11,10 +11,11 @@ use futures_util::stream::iter;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use super::engine::Listing;
 use super::state::{Question, State};
-use super::{Engine, EngineError, Interest, Snapshot, host};
+use super::{Engine, EngineError, Interest, Occupant, Snapshot, host};
 
 /// How often everything is listed, whatever the events say.
 const LIST_EVERY: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 const ASKED_AT_A_TIME_MAX: usize = 64;
 /// Most questions of a round; the next one begins behind it.
 const ROUND_MAX: usize = 256;
+/// Most rounds before the first word: where nobody answers one takes more than a second.
+const FIRST_ROUNDS_MAX: usize = 64;
 /// How long Docker is left alone after it did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,7 @@ pub struct Watcher {
     interfaces: Vec<String>,
     host: Vec<IpAddr>,
     state: State,
+    occupants: Vec<Occupant>,
     interest: watch::Receiver<Arc<Interest>>,
     /// Where the next round of questions begins, where there are too many for one.
     begin_at: usize,
@@ -66,6 +70,7 @@ impl Watcher {
             interfaces,
             host: Vec::new(),
             state: State::default(),
+            occupants: Vec::new(),
             interest,
             begin_at: 0,
             listed: false,
@@ -96,8 +101,7 @@ impl Watcher {
         self.take_interest();
         self.look(engine).await?;
         // Nothing is known of any of them: all are asked before anything is said of one.
-        let answers = ask(self.round()).await;
-        self.take(answers);
+        self.ask_all().await;
         self.listed = true;
         self.tell(None);
         let mut relist = interval(LIST_EVERY);
@@ -106,25 +110,26 @@ impl Watcher {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         let mut asking = Asking(None);
-        let mut dirty = false;
+        let mut gather = Gather::default();
         loop {
             tokio::select! {
                 biased;
                 () = self.publish.closed() => return Ok(()),
+                // Before the events: where they come without a pause, it is listed none the less.
+                () = gather.is_over() => {
+                    gather = Gather::default();
+                    self.look(engine).await?;
+                    self.tell(None);
+                }
                 event = events.next() => match event {
                     Some(event) => {
                         if self.state.event(&event?, Instant::now()) {
                             self.tell(None);
                         }
-                        dirty = true;
+                        gather.add(Instant::now());
                     }
                     None => return Ok(()),
                 },
-                () = sleep(GATHER), if dirty => {
-                    dirty = false;
-                    self.look(engine).await?;
-                    self.tell(None);
-                }
                 _ = relist.tick() => {
                     self.look(engine).await?;
                     self.tell(None);
@@ -149,15 +154,22 @@ impl Watcher {
     }
 
     async fn look(&mut self, engine: &Engine) -> Result<(), EngineError> {
-        let mut containers = engine.containers().await?;
+        let Listing {
+            mut containers,
+            occupants,
+        } = engine.listing().await?;
         self.host = host::addresses(&self.interfaces);
         for container in &mut containers {
             container.place_on_host(&self.host);
         }
         self.state.list(containers, Instant::now());
-        for id in self.state.without_pid() {
-            if let Some(pid) = engine.pid(&id).await? {
-                self.state.set_pid(id, pid);
+        self.occupants = occupants;
+        let ids = iter(self.state.without_process());
+        let asked = ids.map(|id| async move { (engine.process(&id).await, id) });
+        let answers: Vec<_> = asked.buffer_unordered(ASKED_AT_A_TIME_MAX).collect().await;
+        for (process, id) in answers {
+            if let Some(process) = process {
+                self.state.set_process(id, process);
             }
         }
         Ok(())
@@ -166,6 +178,15 @@ impl Watcher {
     fn take_interest(&mut self) -> bool {
         let interest = Arc::clone(&self.interest.borrow_and_update());
         self.state.set_interest(&interest)
+    }
+
+    /// Asks everywhere once, in as many rounds as it takes.
+    async fn ask_all(&mut self) {
+        let all = self.state.questions();
+        for round in all.chunks(ROUND_MAX).take(FIRST_ROUNDS_MAX) {
+            let answers = ask(round.to_vec()).await;
+            self.take(answers);
+        }
     }
 
     /// What is asked next: all, or as many as fit, and the others after them.
@@ -198,6 +219,7 @@ impl Watcher {
             absent,
             host: self.host.clone(),
             containers: self.state.seen(),
+            occupants: self.occupants.clone(),
         };
         self.publish.send_if_modified(|last| {
             let changed = **last != snapshot;
@@ -206,6 +228,24 @@ impl Watcher {
             }
             changed
         });
+    }
+}
+
+/// Until when events are gathered, where any came: the first one says it, whatever comes after it.
+#[derive(Debug, Default)]
+struct Gather(Option<Instant>);
+
+impl Gather {
+    fn add(&mut self, now: Instant) {
+        self.0.get_or_insert(now + GATHER);
+    }
+
+    /// Never comes where there was no event.
+    async fn is_over(&self) {
+        match self.0 {
+            Some(end) => sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -242,4 +282,60 @@ fn ask(round: Vec<Question>) -> impl Future<Output = Vec<Question>> + Send + 'st
         .buffer_unordered(ASKED_AT_A_TIME_MAX)
         .filter_map(std::future::ready)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use tokio::net::TcpListener;
+
+    use super::super::{Address, Container, Health};
+    use super::*;
+
+    fn container(number: u8, port: u16) -> Container {
+        Container {
+            id: number.to_string(),
+            name: number.to_string(),
+            image: "app".to_owned(),
+            labels: HashMap::new(),
+            addresses: (1..=2)
+                .map(|net| Address {
+                    network: "bridge".to_owned(),
+                    address: IpAddr::from([127, 9, net, number]),
+                })
+                .collect(),
+            ports: vec![port],
+            running: true,
+            exit_code: None,
+            on_host_network: false,
+            health: Health::Unchecked,
+        }
+    }
+
+    #[tokio::test]
+    async fn all_are_asked_before_anything_is_said_however_many() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // The queue of a listener that nobody empties is soon full.
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        let interest = watch::channel(Arc::new(Interest::default())).1;
+        let (mut watcher, _snapshots) = Watcher::new(PathBuf::new(), Vec::new(), interest);
+        let containers: Vec<Container> = (1..=200).map(|number| container(number, port)).collect();
+        watcher.state.list(containers, Instant::now());
+        assert!(watcher.state.questions().len() > ROUND_MAX, "what this is about");
+        watcher.ask_all().await;
+        let mut seen = watcher.state.seen();
+        seen.retain(|one| one.addresses_at(&BTreeSet::from([port])).len() < 2);
+        assert_eq!(seen.len(), 0, "{} were not asked", seen.len());
+    }
+
+    #[test]
+    fn events_without_a_pause_put_off_no_listing() {
+        let (mut gather, first) = (Gather::default(), Instant::now());
+        gather.add(first);
+        gather.add(first + GATHER / 2);
+        gather.add(first + GATHER * 2);
+        assert_eq!(gather.0, Some(first + GATHER));
+    }
 }

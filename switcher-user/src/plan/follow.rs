@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use super::{Alias, Desired, FlowSetIds, Refusal};
-use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Protocol, SetName};
+use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Listener, Protocol, SetName};
 
 /// A container that new connections may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +47,11 @@ impl Candidate {
         }
     }
 
-    /// Where it takes connections of this alias.
+    /// Where it takes connections of these listeners.
     #[must_use]
-    pub fn places(&self, alias: &Alias, source: &ContainerSource) -> Vec<BackendAddress> {
+    pub fn places(&self, listen: &[Listener], source: &ContainerSource) -> Vec<BackendAddress> {
         let port = self.port.or(source.port());
-        let mut ports = alias.target_ports(port);
+        let mut ports = target_ports(listen, port);
         if ports.is_empty() {
             ports.clone_from(&self.asked);
         }
@@ -70,11 +70,31 @@ impl Alias {
     /// The TCP ports of containers that its listeners lead to; `port`: what a set says of its own.
     #[must_use]
     pub fn target_ports(&self, port: Option<NonZeroU16>) -> BTreeSet<u16> {
-        let listeners = self.listen.iter().filter(|one| one.protocol == Protocol::Tcp);
-        listeners
-            .map(|listener| port.map_or(listener.port, NonZeroU16::get))
-            .collect()
+        target_ports(&self.listen, port)
     }
+}
+
+fn target_ports(listen: &[Listener], port: Option<NonZeroU16>) -> BTreeSet<u16> {
+    let listeners = listen.iter().filter(|one| one.protocol == Protocol::Tcp);
+    listeners
+        .map(|listener| port.map_or(listener.port, NonZeroU16::get))
+        .collect()
+}
+
+/// Where the ready containers of a set take connections of its alias, no two alike.
+#[must_use]
+pub fn places_of(
+    ready: &[Candidate],
+    alias: &AliasName,
+    set: &SetName,
+    listen: &[Listener],
+    source: &ContainerSource,
+) -> Vec<BackendAddress> {
+    let serving = ready.iter().filter(|candidate| candidate.serves(alias, set, source));
+    let mut places: Vec<BackendAddress> = serving.flat_map(|candidate| candidate.places(listen, source)).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 impl Desired {
@@ -93,12 +113,7 @@ impl Desired {
             if only.is_some_and(|(a, s)| (a, s) != (&alias, &set)) {
                 continue;
             }
-            let serving = ready.iter().filter(|candidate| candidate.serves(&alias, &set, &source));
-            let known = &self.aliases[&alias];
-            let mut places: Vec<BackendAddress> =
-                serving.flat_map(|candidate| candidate.places(known, &source)).collect();
-            places.sort_unstable();
-            places.dedup();
+            let mut places = places_of(ready, &alias, &set, &self.aliases[&alias].listen, &source);
             if places.len() > BACKENDS_PER_SET_MAX {
                 notes.push(format!(
                     "set {alias}/{set}: {} containers serve it, only {BACKENDS_PER_SET_MAX} are used",
@@ -197,7 +212,7 @@ impl Desired {
                     candidate.name
                 )),
                 None => {
-                    let places = candidate.places(known, &ContainerSource::Labels);
+                    let places = candidate.places(&known.listen, &ContainerSource::Labels);
                     if places.is_empty() {
                         continue;
                     }

@@ -20,7 +20,7 @@ pub use converge::Reach;
 pub use desired::{Alias, Backend, DESIRED_SCHEMA, Desired, Set};
 pub use difference::{Difference, RemovedSet};
 pub use edit::{FlowSetIds, Move};
-pub use follow::Candidate;
+pub use follow::{Candidate, places_of};
 pub use hook::{HookChoice, choose_hook};
 pub use pool::Pool;
 pub use refusal::Refusal;

@@ -61,25 +61,29 @@ async fn two_containers() -> (Agent, watch::Sender<Arc<Snapshot>>) {
     let (directory, kernel, host) = (TempDir::new().unwrap(), Fake::default(), FakeHost::default());
     let agent = Agent::start_at(directory, kernel, host, &[], beside).await;
     agent.put_alias("web", 80).await.unwrap();
-    let put = SetPut {
-        backends: vec!["10.1.0.2:80".parse().unwrap(), "10.1.0.3:80".parse().unwrap()],
-        health: None,
-        containers: Some(ContainerSource::Service {
-            project: "shop".parse().unwrap(),
-            service: set("v1"),
-            hashes: Vec::new(),
-            port: std::num::NonZeroU16::new(80),
-        }),
-    };
-    agent
-        .changes(Command::SetPut(alias("web"), set("v1"), put))
-        .await
-        .unwrap();
+    agent.pin_both().await;
     agent.split("web", &[("v1", 100)]).await.unwrap();
     (agent, publish)
 }
 
 impl Agent {
+    /// Says that `web/v1` follows the service, and names both containers of it.
+    async fn pin_both(&self) {
+        let put = SetPut {
+            backends: vec!["10.1.0.2:80".parse().unwrap(), "10.1.0.3:80".parse().unwrap()],
+            health: None,
+            containers: Some(ContainerSource::Service {
+                project: "shop".parse().unwrap(),
+                service: set("v1"),
+                hashes: Vec::new(),
+                port: std::num::NonZeroU16::new(80),
+            }),
+        };
+        self.changes(Command::SetPut(alias("web"), set("v1"), put))
+            .await
+            .unwrap();
+    }
+
     async fn leave(&self, ids: &[&str]) -> Result<LeavingDocument, ApiError> {
         let ids = ids.iter().map(ToString::to_string).collect();
         self.leaving(Command::Leave(ContainersRequest { ids })).await
@@ -174,4 +178,48 @@ async fn what_was_given_by_hand_and_gets_connections_keeps_a_container() {
 async fn an_agent_that_follows_no_containers_says_so() {
     let agent = Agent::with_web().await;
     refused(agent.leave(&["a"]).await, ErrorCode::Refused, &["--docker"]);
+}
+
+#[tokio::test]
+async fn a_set_that_is_to_follow_begins_with_who_is_ready() {
+    let (agent, publish) = two_containers().await;
+    let sick = Readiness::Not("its health check fails");
+    let mut half = seen("a", "10.1.0.2", Readiness::Ready);
+    half.container.addresses.push(Address {
+        network: "bridge".to_owned(),
+        address: "fd00::2".parse().unwrap(),
+    });
+    publish.send_replace(snapshot(vec![half, seen("b", "10.1.0.3", sick.clone())]));
+    agent.pin_both().await;
+    assert_eq!(agent.backends().await, ["10.1.0.2:80"]);
+    // Where none is ready, those that are named are better than none.
+    let none = vec![seen("a", "10.1.0.2", sick.clone()), seen("b", "10.1.0.3", sick)];
+    publish.send_replace(snapshot(none));
+    agent.pin_both().await;
+    assert_eq!(agent.backends().await, ["10.1.0.2:80", "10.1.0.3:80"]);
+}
+
+#[tokio::test]
+async fn on_the_hosts_network_a_container_holds_what_leads_to_its_own_ports() {
+    let (agent, publish) = two_containers().await;
+    let on_host = |name: &str, service: &str| {
+        let mut one = seen(name, "10.1.0.2", Readiness::Ready);
+        one.container.on_host_network = true;
+        one.container
+            .labels
+            .insert(LABEL_SERVICE.to_owned(), service.to_owned());
+        one
+    };
+    let all = vec![
+        on_host("a", "v1"),
+        on_host("b", "worker"),
+        seen("c", "10.1.0.4", Readiness::Ready),
+    ];
+    publish.send_replace(snapshot(all));
+    agent.kernel.add_flows(1, FlowState::Established, 3);
+    for (flow, port) in agent.kernel.state().flows.iter_mut().zip([80, 80, 9000]) {
+        flow.backend = format!("10.1.0.2:{port}").parse().unwrap();
+    }
+    assert_eq!(agent.leave(&["a"]).await.unwrap().flows(), 2);
+    assert_eq!(agent.leave(&["b"]).await.unwrap().flows(), 1);
 }
