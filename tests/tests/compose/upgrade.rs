@@ -98,6 +98,35 @@ fn a_version_that_never_gets_healthy_is_removed_and_nothing_has_moved() {
     }
 }
 
+#[test]
+fn a_failed_upgrade_does_not_cut_what_its_new_containers_serve_already() {
+    let site = Site::new();
+    let shared = site.lab.dir().join("shared");
+    std::fs::create_dir_all(&shared).unwrap();
+    // Two of them serve, and no third.
+    let two_serve = format!(
+        "volumes: [\"{}:/shared\"], command: [\"/bin/sh\", \"-c\", \"/bin/busybox mkdir /shared/1 || /bin/busybox mkdir /shared/2 || \
+         sleep 1000; exec /usr/sbin/nginx -c /etc/nginx.conf -e /dev/null\"]",
+        shared.display()
+    );
+    let both = BOTH.replace("links: [v1]", "links: [v1, v2]");
+    let file = site.file(&format!(
+        "{both}  v2: {{image: \"flaccid/countdown_example:v2\", ports: [\"80\"], {two_serve}}}\n"
+    ));
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let upgrade = site.begin_compose(&file, "upgrade v1 v2 --scale 3 --wait --timeout 10s");
+    site.wait("the second serves", Duration::from_secs(10), || {
+        site.backends("lb", "v2") == 2
+    });
+    let mut kept = site.load_outside();
+    let failed = upgrade.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("are left at shop-v2-2"), "{said}");
+    all_answered(&mut kept);
+    assert_eq!(site.names(), ["shop-v1-1", "shop-v2-1", "shop-v2-2"], "{said}");
+}
+
 fn one_service(version: &str) -> String {
     format!(
         "\

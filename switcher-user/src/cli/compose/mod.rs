@@ -18,6 +18,7 @@ mod shrink;
 mod stack;
 mod stage;
 mod strangers;
+mod undo;
 mod up;
 mod upgrade;
 mod variables;
