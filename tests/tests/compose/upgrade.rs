@@ -30,8 +30,11 @@ fn a_service_takes_over_from_another_without_a_gap_inside_and_outside() {
     let mut outside = site.short_load_outside();
     let mut inside = site.short_load_inside(&client, &site.own_address("countdown-demo-alias"));
     interrupt::sleep(SETTLE).unwrap();
-    let line = "upgrade countdown-v1 countdown-v2 --wait --cleanup --scale 2 --batch-size 1 --interval 1000";
+    let line = "upgrade countdown-v1 countdown-v2 --wait --cleanup --scale 2 --batch-size 1 --interval 1000 --json";
     let upgraded = site.compose(&file, line).expect_code(&[0]).unwrap();
+    let receipt: serde_json::Value = serde_json::from_str(&upgraded.stdout).unwrap();
+    assert_eq!(by_steps(&receipt), [50, 100], "{receipt}");
+    assert!(upgraded.stderr.contains("write scale: 2 there"), "{}", upgraded.stderr);
     assert!(
         upgraded.stderr.contains("write countdown-v2 there"),
         "{}",
@@ -56,11 +59,24 @@ fn a_service_takes_over_from_another_without_a_gap_inside_and_outside() {
     let again = site
         .compose(
             &site.thread_files(&["countdown-v2"]),
-            "upgrade countdown-v1 countdown-v2",
+            "upgrade countdown-v1 countdown-v2 --json",
         )
         .expect_code(&[0])
         .unwrap();
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    let document: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(document["changes"], serde_json::json!([]), "{document}");
+}
+
+/// The shares of an upgrade's steps, each of which was observed for its second.
+fn by_steps(receipt: &serde_json::Value) -> Vec<u64> {
+    let steps = receipt["steps"].as_array().unwrap();
+    for step in steps {
+        let observed = step["observed_ms"].as_u64().unwrap();
+        assert!((1_000..5_000).contains(&observed), "{step}");
+    }
+    let epochs: Vec<u64> = steps.iter().map(|step| step["epoch"].as_u64().unwrap()).collect();
+    assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+    steps.iter().map(|step| step["percent"].as_u64().unwrap()).collect()
 }
 
 const BOTH: &str = "\
@@ -96,6 +112,35 @@ fn a_version_that_never_gets_healthy_is_removed_and_nothing_has_moved() {
         let refused = site.compose(&file, line).expect_code(&[2]).unwrap();
         assert!(refused.stderr.contains(said), "{line}: {}", refused.stderr);
     }
+}
+
+#[test]
+fn a_failed_upgrade_does_not_cut_what_its_new_containers_serve_already() {
+    let site = Site::new();
+    let shared = site.lab.dir().join("shared");
+    std::fs::create_dir_all(&shared).unwrap();
+    // Two of them serve, and no third.
+    let two_serve = format!(
+        "volumes: [\"{}:/shared\"], command: [\"/bin/sh\", \"-c\", \"/bin/busybox mkdir /shared/1 || /bin/busybox mkdir /shared/2 || \
+         sleep 1000; exec /usr/sbin/nginx -c /etc/nginx.conf -e /dev/null\"]",
+        shared.display()
+    );
+    let both = BOTH.replace("links: [v1]", "links: [v1, v2]");
+    let file = site.file(&format!(
+        "{both}  v2: {{image: \"flaccid/countdown_example:v2\", ports: [\"80\"], {two_serve}}}\n"
+    ));
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let upgrade = site.begin_compose(&file, "upgrade v1 v2 --scale 3 --wait --timeout 10s");
+    site.wait("the second serves", Duration::from_secs(10), || {
+        site.backends("lb", "v2") == 2
+    });
+    let mut kept = site.load_outside();
+    let failed = upgrade.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("are left at shop-v2-2"), "{said}");
+    all_answered(&mut kept);
+    assert_eq!(site.names(), ["shop-v1-1", "shop-v2-1", "shop-v2-2"], "{said}");
 }
 
 fn one_service(version: &str) -> String {
@@ -176,13 +221,46 @@ fn a_service_is_only_started_where_links_stay() {
     site.compose(&file, "up -d").expect_code(&[0]).unwrap();
     let line = "upgrade v1 v2 --update-links=false --scale 2";
     let started = site.compose(&file, line).expect_code(&[0]).unwrap();
-    assert!(started.stderr.contains("links stay as they are"), "{}", started.stderr);
+    assert!(started.stdout.contains("links stay as they are"), "{}", started.stdout);
     let names = site.dockerd.docker("ps --format {{.Names}}");
     assert!(names.contains("shop-v2-1") && names.contains("shop-v2-2"), "{names}");
     assert_eq!(
         (site.ask_outside(), site.sets("lb")),
         ("v1".to_owned(), vec!["v1".to_owned()])
     );
+    // What runs is of other settings than the files have now.
+    let other = STARTED.replace("scale: 0", "scale: 0, environment: {A: b}");
+    let stale = site.compose(&site.file(&other), "upgrade v1 v2 --wait");
+    let said = stale.expect_code(&[1]).unwrap().stderr;
+    assert!(said.contains("docker rm -f shop-v2-1 shop-v2-2"), "{said}");
+    assert_eq!(site.sets("lb"), ["v1"]);
+}
+
+#[test]
+fn the_same_upgrade_again_joins_it_and_waits_for_what_is_left() {
+    let site = Site::new();
+    let file = site.file(&STARTED.replace("v1\", ports: [\"80\"]}", "v1\", ports: [\"80\"], scale: 2}"));
+    site.compose(&file, "up -d").expect_code(&[0]).unwrap();
+    let mut kept = site.load_outside();
+    interrupt::sleep(SETTLE).unwrap();
+    let line = "upgrade v1 v2 --batch-size 1 --interval 3s --drain-timeout 1s";
+    let begun = site.compose(&file, line).expect_code(&[0]).unwrap();
+    assert!(begun.stdout.contains("begun"), "{}", begun.stdout);
+    for again in ["it joins", "it waits anew"] {
+        let left = site.compose(&file, &format!("{line} --cleanup"));
+        let said = left.expect_code(&[4]).unwrap().stderr;
+        assert!(said.contains("v1's containers stay"), "{again}: {said}");
+    }
+    all_answered(&mut kept);
+    site.compose(&file, &format!("{line} --wait"))
+        .expect_code(&[0])
+        .unwrap();
+    site.expect("rollback lb", 0);
+    let before = site.names();
+    let turned = site.compose(&file, "upgrade v2 v1 --cleanup");
+    let said = turned.expect_code(&[2]).unwrap().stderr;
+    assert!(said.contains("switcher compose upgrade v1 v2"), "{said}");
+    assert_eq!(site.names(), before);
 }
 
 /// What is said of the health of a set's first backend.

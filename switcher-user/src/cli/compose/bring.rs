@@ -244,15 +244,12 @@ impl<'a> Site<'a> {
     ) -> Result<Vec<Container>, ApiError> {
         let before = self.containers_of(name).await?;
         let brought = self.try_to_bring(name, scale, ports, counted).await;
-        if brought.is_err() {
-            let now = self.containers_of(name).await?;
-            let was = |one: &Container| before.iter().find(|had| had.id == one.id).map(|had| had.running);
-            let made: Vec<Container> = now.iter().filter(|one| was(one).is_none()).cloned().collect();
-            self.end(&made).await?;
-            for started in now.iter().filter(|one| one.running && was(one) == Some(false)) {
-                self.engine.stop(started, None).await.map_err(refused)?;
-                self.done.undid(&container_text(&started.name));
-            }
+        if brought.is_err()
+            && let Err(error) = self.undo(name, &before).await
+        {
+            self.printer.note(&format!(
+                "warning: service {name}: not all containers that this command made or started have ended: {error}"
+            ));
         }
         brought
     }

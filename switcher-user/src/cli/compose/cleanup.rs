@@ -61,6 +61,29 @@ impl Args {
         Ok(())
     }
 
+    /// Containers of TO that run are to be what the files ask for: else connections would move to a version of yesterday.
+    pub(super) async fn refuse_stale(&self, site: &Site<'_>, status: &StatusDocument) -> Result<(), ApiError> {
+        let to = &self.to;
+        let hash = site.recipe(to, &site.loaded.project.services[to]).hash();
+        let running = site.running_of(to).await?;
+        let is_stale = |one: &&Container| one.is_ours() && one.hash().is_some_and(|was| was != hash);
+        let stale: Vec<&str> = running.iter().filter(is_stale).map(|one| one.name.as_str()).collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let names = stale.join(" ");
+        let remedy = if leads_to_service(status, &site.loaded.name, to, &running).is_empty() {
+            format!("no alias leads there, so remove them first: docker rm -f {names}")
+        } else {
+            "they serve; to have them made anew without a gap: switcher compose up -d --upgrade".to_owned()
+        };
+        let text = format!(
+            "service {to}: {names} run, made of other settings than the files have now, and would get the connections of {}; nothing was changed: {remedy}",
+            self.from
+        );
+        Err(ApiError::new(ErrorCode::Refused, text))
+    }
+
     /// What is to be removed in the end must not serve another alias, of whatever files.
     pub(super) fn refuse_to_clean_up(
         &self,

@@ -12,14 +12,14 @@ use crate::compose::ServiceName;
 use crate::discovery::{Container, LEAVING_FOR};
 
 /// How often it is looked whether connections have ended. Each look tells the agent again that they leave.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 const MINUTE_S: u64 = 60;
 /// So many are stopped at once.
 const ENDED_AT_ONCE: usize = 16;
 /// How long such a change may take: it is needed also where the command's own time is up.
 pub(super) const LAND_TIME: Duration = Duration::from_secs(30);
 
-fn names(containers: &[&Container]) -> String {
+pub(super) fn names(containers: &[&Container]) -> String {
     let names: Vec<&str> = containers.iter().map(|one| one.name.as_str()).collect();
     names.join(", ")
 }

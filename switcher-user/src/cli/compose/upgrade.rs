@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hyper::Method;
-
-use super::bring::{Site, addresses};
+use super::bring::Site;
+use super::moves::Moves;
 use super::ready::groups;
 use super::renew::Followers;
-use super::stack::{self, KernelAlias, Serving};
-use crate::api::{AliasStatus, ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument, UpgradeRequest};
+use super::stack;
+use crate::api::{ApiError, ChangesDocument, ErrorCode, SCHEMA, StatusDocument, UpgradeRequest};
 use crate::cli::End;
 use crate::cli::upgrade::carry_out;
 use crate::cli::wait::{WaitArgs, duration, millis};
@@ -75,42 +74,44 @@ impl Args {
 pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
     args.check(site)?;
     let status: StatusDocument = site.client.get("/v1/status").await?;
-    let aliases = args.aliases(site, &status)?;
-    let names: Vec<AliasName> = aliases.iter().map(|alias| alias.name.clone()).collect();
+    let moves = args.moves(site, &status)?;
     site.refuse_foreign_aliases(&status)?;
     let followers = site.followers(&status);
     args.refuse_unconfirmed(site, &followers).await?;
     let old = site.running_of(&args.from).await?;
-    args.refuse_to_clean_up(site, &status, &names, &old)?;
-    if aliases.is_empty() && args.update_links {
-        site.printer.note(&format!(
-            "nothing to do: {} has everything that {} had",
-            args.to, args.from
-        ));
+    args.refuse_to_clean_up(site, &status, &moves.names(), &old)?;
+    let scale = match args.scale {
+        Some(scale) => scale,
+        None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
+    };
+    if !moves.moving.is_empty() || !args.update_links {
+        args.refuse_stale(site, &status).await?;
+        args.warn(site, scale).await?;
+        let mut ports = site.targets(&args.to)?;
+        ports.extend(groups(moves.moving.iter()));
+        let new = site.bring_new(&args.to, scale, &ports, &|_| true).await?;
+        if !args.update_links {
+            let (to, stay) = (&args.to, "links stay as they are, so it gets no connection by an alias");
+            nothing_moved(site, &status, &format!("{to} runs; {stay}"));
+            return Ok(0);
+        }
+        for alias in &moves.moving {
+            site.put_set(alias, &args.to, &new).await?;
+        }
+    }
+    let names = moves.names();
+    if names.is_empty() {
+        let (from, to) = (&args.from, &args.to);
+        nothing_moved(
+            site,
+            &status,
+            &format!("nothing to do: {to} has everything that {from} had"),
+        );
         return if args.cleanup && !old.is_empty() {
             args.clean_up(site, &followers, &old).await
         } else {
             Ok(0)
         };
-    }
-    let scale = match args.scale {
-        Some(scale) => scale,
-        None => u32::try_from(old.len()).unwrap_or(1).clamp(1, SCALE_MAX),
-    };
-    args.warn(site, scale);
-    let mut ports = site.targets(&args.to)?;
-    ports.extend(groups(aliases.iter()));
-    let new = site.bring_new(&args.to, scale, &ports, &|_| true).await?;
-    if !args.update_links {
-        let text = format!(
-            "{} runs; links stay as they are, so it gets no connection by an alias",
-            args.to
-        );
-        site.printer.note(&text);
-        return Ok(0);
-    }
-    for alias in &aliases {
-        site.put_set(alias, &args.to, &new).await?;
     }
     let code = args.switch(site, &names, scale).await?;
     if code == 0 {
@@ -124,6 +125,19 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
         site.printer.note(&text);
     }
     Ok(code)
+}
+
+/// The result where no connection is to move.
+fn nothing_moved(site: &Site<'_>, status: &StatusDocument, text: &str) {
+    let document = ChangesDocument {
+        schema: SCHEMA,
+        dry_run: false,
+        epoch: status.epoch,
+        changes: Vec::new(),
+        receipt: None,
+        warnings: Vec::new(),
+    };
+    site.printer.result(&document, text);
 }
 
 impl Args {
@@ -160,32 +174,17 @@ impl Args {
         Ok(())
     }
 
-    /// Aliases of the project where FROM has a share; empty: TO has it already.
-    fn aliases<'p>(&self, site: &'p Site<'_>, status: &StatusDocument) -> Result<Vec<KernelAlias<'p>>, ApiError> {
-        let all = stack::kernel_aliases(&site.loaded.project)?;
-        let known: Vec<(KernelAlias<'p>, &AliasStatus)> = all
-            .into_iter()
-            .filter_map(|alias| Some((alias.clone(), status.aliases.iter().find(|one| one.name == alias.name)?)))
-            .collect();
-        let share = |status: &AliasStatus, set: &ServiceName| status.split.get(set).is_some_and(|weight| *weight > 0);
-        let had = |status: &AliasStatus| {
-            let before = status.previous.as_ref().and_then(|split| split.get(&self.from));
-            before.is_some_and(|weight| *weight > 0)
-        };
-        let moving = known.iter().any(|(_, status)| share(status, &self.from));
-        let moved = |status: &AliasStatus| share(status, &self.to) && had(status);
-        if moving || known.iter().any(|(_, status)| moved(status)) {
-            let moving = known.into_iter().filter(|(_, status)| share(status, &self.from));
-            return Ok(moving.map(|(alias, _)| alias).collect());
-        }
-        if !self.update_links {
-            return Ok(Vec::new());
-        }
+    /// The aliases of the project that it is about; an error: nothing leads to FROM, and no upgrade took it away.
+    fn moves<'p>(&self, site: &'p Site<'_>, status: &StatusDocument) -> Result<Moves<'p>, ApiError> {
         let (from, to) = (&self.from, &self.to);
-        let text = if known.iter().any(|(_, status)| share(status, to)) {
+        let moves = Moves::of(stack::kernel_aliases(&site.loaded.project)?, status, from, to);
+        if !moves.moving.is_empty() || moves.was_moved || !self.update_links {
+            return Ok(moves);
+        }
+        let text = if moves.serves {
             format!(
-                "no alias leads to '{from}', and '{to}' serves: are the arguments the wrong way round? The old one comes first: \
-                 switcher compose upgrade {to} {from}"
+                "no alias leads to '{from}', and '{to}' serves, where no upgrade moved it last: are the arguments the wrong way round? \
+                 The old one comes first: switcher compose upgrade {to} {from}; nothing was changed"
             )
         } else {
             format!("no alias of these files leads to '{from}'; link it, and run: switcher compose up -d")
@@ -193,11 +192,26 @@ impl Args {
         Err(ApiError::new(ErrorCode::Invalid, text))
     }
 
-    /// What was asked for and has no effect.
-    fn warn(&self, site: &Site<'_>, scale: u32) {
+    /// What was asked for and has no effect. An image that was to be fetched is, also where no container is made of it.
+    async fn warn(&self, site: &Site<'_>, scale: u32) -> Result<(), ApiError> {
         let warn = |text: String| site.printer.note(&format!("warning: {text}"));
+        let to = &self.to;
+        let running = site.running_of(to).await?.len();
+        let wanted = usize::try_from(scale).unwrap_or(usize::MAX);
+        if self.pull && running >= wanted {
+            site.prepare(&site.recipe(to, &site.loaded.project.services[to]))
+                .await?;
+            warn(format!(
+                "{to}'s image was fetched, and its {running} container(s), which run already, stay what they were made of"
+            ));
+        }
+        if self.scale.is_some() && running > wanted {
+            warn(format!(
+                "--scale {scale} makes no fewer: {running} containers of {to} run, and all get connections; for fewer, write the scale in the files and run up -d"
+            ));
+        }
         if !self.update_links {
-            return;
+            return Ok(());
         }
         if self.interval.is_some() && self.batch_size >= scale {
             warn(format!(
@@ -207,6 +221,7 @@ impl Args {
         if self.cleanup && !self.wait {
             warn("--cleanup waits, as with --wait: what has connections is not removed".to_owned());
         }
+        Ok(())
     }
 
     async fn switch(&self, site: &Site<'_>, names: &[AliasName], scale: u32) -> End {
@@ -245,6 +260,7 @@ impl Args {
             );
             site.printer.note(&text);
         }
+        self.name_scale(site).await;
         if self.cleanup {
             return self.clean_up(site, followers, old).await;
         }
@@ -256,6 +272,25 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The next `up` makes TO as many as the files say.
+    async fn name_scale(&self, site: &Site<'_>) {
+        let to = &self.to;
+        // A hint: what Docker refuses is told where something hangs on it.
+        let Ok(running) = site.running_of(to).await else {
+            return;
+        };
+        let runs = running.len();
+        let files = site.loaded.project.services[to].scale;
+        if usize::try_from(files).ok() != Some(runs) {
+            let text = format!(
+                "the files have scale {files} for {to}, and {runs} run: write scale: {runs} there, else the next up -d makes them {files}"
+            );
+            site.printer.note(&text);
+        }
+    }
+}
+
 /// A step for each batch, as percentages. More batches than there are percentages share steps.
 fn steps(scale: u32, batch_size: u32) -> Steps {
     let batches = scale.div_ceil(batch_size).max(1);
@@ -263,30 +298,6 @@ fn steps(scale: u32, batch_size: u32) -> Steps {
         .map(|batch| ((batch * batch_size).min(scale) * 100 / scale.max(1)).max(1))
         .collect();
     percent.into_iter().collect::<Vec<u32>>().try_into().unwrap_or_default()
-}
-
-impl Site<'_> {
-    /// Gives an alias the set of a service, without a share.
-    pub(super) async fn put_set(
-        &self,
-        alias: &KernelAlias<'_>,
-        service: &ServiceName,
-        containers: &[Container],
-    ) -> Result<(), ApiError> {
-        let serving = Serving {
-            addresses: addresses(containers),
-            hashes: Vec::new(),
-        };
-        let spec = stack::set(&self.loaded.name, service, &serving, alias.target);
-        let put = SetPut {
-            backends: spec.backends,
-            health: None,
-            containers: spec.containers,
-        };
-        let path = format!("/v1/aliases/{}/sets/{service}", alias.name);
-        let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
