@@ -207,11 +207,11 @@ impl<K: Kernel, H: Host> Owner<K, H> {
                 flows: 0,
             });
             // What does not run any more holds nothing, whatever the table says.
-            let Some(container) = seen.map(|seen| &seen.container).filter(|one| one.running) else {
+            let Some(seen) = seen.filter(|seen| seen.container.running) else {
                 continue;
             };
-            let ports = seen.map_or(Ports::All, |seen| self.ports_of(snapshot, seen));
-            for address in &container.addresses {
+            let ports = self.ports_of(snapshot, seen);
+            for address in &seen.container.addresses {
                 let of_address = places.entry(address.address).or_default();
                 of_address.push((ports.clone(), index));
             }

@@ -288,6 +288,21 @@ pub struct ChangesDocument {
     pub warnings: Vec<String>,
 }
 
+impl ChangesDocument {
+    /// Nothing was to be done.
+    #[must_use]
+    pub const fn nothing(epoch: u64) -> Self {
+        Self {
+            schema: SCHEMA,
+            dry_run: false,
+            epoch,
+            changes: Vec::new(),
+            receipt: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// One alias in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasSummary {

@@ -38,7 +38,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> End {
 }
 
 /// As the API takes them.
-pub(super) fn backends_query(backends: &[BackendAddress]) -> String {
+fn backends_query(backends: &[BackendAddress]) -> String {
     let each: Vec<String> = backends.iter().map(ToString::to_string).collect();
     // `[` and `]` of IPv6 are no characters of a query.
     format!("backend={}", each.join(",").replace('[', "%5B").replace(']', "%5D"))

@@ -156,6 +156,12 @@ impl Container {
         self.label(LABEL_HASH)
     }
 
+    /// True where it was made of other settings than these. What has no such label says nothing of it.
+    #[must_use]
+    pub fn is_made_of_other_than(&self, hash: &str) -> bool {
+        self.hash().is_some_and(|was| was != hash)
+    }
+
     /// True where `switcher compose` made it: docker-compose's hashes are longer, and what is made by hand has none.
     #[must_use]
     pub fn is_ours(&self) -> bool {

@@ -15,11 +15,9 @@ impl Engine {
     /// # Errors
     /// When Docker does not answer.
     pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
-        match self.docker.inspect_image(image).await {
-            Ok(_) => Ok(true),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
-            Err(error) => Err(Self::refused(format!("to show image {image}"))(error)),
-        }
+        is_here(self.docker.inspect_image(image).await, || {
+            format!("to show image {image}")
+        })
     }
 
     /// Fetches an image from its registry.
@@ -40,11 +38,9 @@ impl Engine {
     /// # Errors
     /// When Docker does not answer.
     pub async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
-        match self.docker.inspect_network(name, None).await {
-            Ok(_) => Ok(true),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
-            Err(error) => Err(Self::refused(format!("to show network {name}"))(error)),
-        }
+        is_here(self.docker.inspect_network(name, None).await, || {
+            format!("to show network {name}")
+        })
     }
 
     /// Whether the volume is here.
@@ -52,11 +48,9 @@ impl Engine {
     /// # Errors
     /// When Docker does not answer.
     pub async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
-        match self.docker.inspect_volume(name).await {
-            Ok(_) => Ok(true),
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
-            Err(error) => Err(Self::refused(format!("to show volume {name}"))(error)),
-        }
+        is_here(self.docker.inspect_volume(name).await, || {
+            format!("to show volume {name}")
+        })
     }
 
     /// Makes a volume unless it is there.
@@ -161,6 +155,15 @@ impl Engine {
         self.patient(MAKE_TIME)
             .start_container(id, None::<StartContainerOptions>)
             .await
+    }
+}
+
+/// What Docker does not know is not here; that is no error.
+fn is_here<T>(shown: Result<T, bollard::errors::Error>, doing: impl FnOnce() -> String) -> Result<bool, EngineError> {
+    match shown {
+        Ok(_) => Ok(true),
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(error) => Err(Engine::refused(doing())(error)),
     }
 }
 

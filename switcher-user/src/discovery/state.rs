@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::signal::Process;
 use super::{Container, Event, Health, Interest, Occupant, Readiness};
+use crate::model::is_open;
 
 /// A container that got its stop signal, or was told to leave, and still runs this long after it serves again: more than any
 /// grace period.
@@ -49,13 +50,7 @@ impl Seen {
     #[must_use]
     pub fn addresses_at(&self, ports: &BTreeSet<u16>) -> Vec<IpAddr> {
         let all = self.container.addresses.iter().map(|address| address.address);
-        let is_open = |address: &IpAddr| {
-            ports.is_empty()
-                || ports
-                    .iter()
-                    .any(|port| self.open.contains(&SocketAddr::new(*address, *port)))
-        };
-        all.filter(is_open).collect()
+        all.filter(|address| is_open(*address, ports, &self.open)).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Backends: where a version of the application really is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
@@ -18,12 +19,10 @@ pub struct BackendAddress {
     pub port: Option<NonZeroU16>,
 }
 
-impl BackendAddress {
-    /// This address with no port of its own.
-    #[must_use]
-    pub const fn anywhere(address: IpAddr) -> Self {
-        Self { address, port: None }
-    }
+/// Whether connections are taken at one of these ports of an address. No port: it was not asked for.
+#[must_use]
+pub fn is_open(address: IpAddr, ports: &BTreeSet<u16>, open: &BTreeSet<SocketAddr>) -> bool {
+    ports.is_empty() || ports.iter().any(|port| open.contains(&SocketAddr::new(address, *port)))
 }
 
 /// Why a text is no backend.

@@ -17,7 +17,7 @@ mod weight;
 mod zone;
 
 pub use address::AddedAddress;
-pub use backend::{BackendAddress, BackendError};
+pub use backend::{BackendAddress, BackendError, is_open};
 pub use failure::{FailedFlow, Failure};
 pub use health::{HealthSpec, Probe, ProbeError, Statuses};
 pub use hook::{Hook, HookError, HookPolicy};

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use super::{Alias, Desired, FlowSetIds, Refusal};
-use crate::model::{AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Listener, Protocol, SetName};
+use crate::model::{
+    AliasName, BACKENDS_PER_SET_MAX, BackendAddress, ContainerSource, Listener, Protocol, SetName, is_open,
+};
 
 /// A container that new connections may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +57,8 @@ impl Candidate {
         if ports.is_empty() {
             ports.clone_from(&self.asked);
         }
-        let is_open = |address: &IpAddr| {
-            ports.is_empty()
-                || ports
-                    .iter()
-                    .any(|port| self.open.contains(&SocketAddr::new(*address, *port)))
-        };
-        let open = self.addresses.iter().copied().filter(is_open);
+        let all = self.addresses.iter().copied();
+        let open = all.filter(|address| is_open(*address, &ports, &self.open));
         open.map(|address| BackendAddress { address, port }).collect()
     }
 }

@@ -182,14 +182,20 @@ async fn an_agent_killed_in_a_step_goes_on_from_it() {
     assert_eq!(weights(&next), BTreeMap::from([(set("v2"), 100)]));
 }
 
-#[tokio::test]
-async fn an_agent_killed_while_it_drains_goes_on_waiting() {
+/// One whose upgrade to v2 waits for one flow of v1, and what was asked for.
+async fn draining() -> (Agent, UpgradeRequest) {
     let agent = Agent::with_web().await;
     agent.kernel.add_flows(V1, FlowState::Established, 1);
     let request = upgrade("v2", 30_000);
     let mut progress = agent.upgrade(&request, LONG).await.unwrap();
     let counted = progress.wait_for(|at| matches!(at, Progress::Draining { established: 1, .. }));
     tokio::time::timeout(LONG, counted).await.unwrap().unwrap();
+    (agent, request)
+}
+
+#[tokio::test]
+async fn an_agent_killed_while_it_drains_goes_on_waiting() {
+    let (agent, request) = draining().await;
     let next = killed_and_started(&agent).await;
     drop(agent);
     let progress = next.upgrade(&request, LONG).await.unwrap();
@@ -202,12 +208,7 @@ async fn an_agent_killed_while_it_drains_goes_on_waiting() {
 /// The flip is made, and of the upgrade nothing is on the disk but what was saved before it.
 #[tokio::test]
 async fn an_agent_killed_right_behind_the_flip_goes_on_and_has_a_receipt() {
-    let agent = Agent::with_web().await;
-    agent.kernel.add_flows(V1, FlowState::Established, 1);
-    let request = upgrade("v2", 30_000);
-    let mut progress = agent.upgrade(&request, LONG).await.unwrap();
-    let counted = progress.wait_for(|at| matches!(at, Progress::Draining { established: 1, .. }));
-    tokio::time::timeout(LONG, counted).await.unwrap().unwrap();
+    let (agent, request) = draining().await;
     let (kernel, host, directory) = agent.end().await;
     let mut desired = on_disk(&directory);
     desired.rollouts[0].state = crate::rollout::State::Observing { step: 0, since_ms: 0 };

@@ -140,7 +140,7 @@ impl<'a> Site<'a> {
         let hash = recipe.hash();
         if let Some(other) = had
             .iter()
-            .find(|one| one.running && one.is_ours() && one.hash().is_some_and(|was| was != hash))
+            .find(|one| one.running && one.is_ours() && one.is_made_of_other_than(&hash))
         {
             self.printer.note(&format!(
                 "warning: {} was made of other settings than the files have now; it stays as it is; to have it made anew, remove it and run up -d again",
@@ -154,7 +154,7 @@ impl<'a> Site<'a> {
             if running >= wanted {
                 break;
             }
-            if stopped.hash().is_some_and(|was| was != hash) {
+            if stopped.is_made_of_other_than(&hash) {
                 self.printer.note(&format!(
                     "container {}: was made of other settings than the files have now; it is left stopped",
                     stopped.name

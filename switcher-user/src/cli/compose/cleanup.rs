@@ -66,7 +66,7 @@ impl Args {
         let to = &self.to;
         let hash = site.recipe(to, &site.loaded.project.services[to]).hash();
         let running = site.running_of(to).await?;
-        let is_stale = |one: &&Container| one.is_ours() && one.hash().is_some_and(|was| was != hash);
+        let is_stale = |one: &&Container| one.is_ours() && one.is_made_of_other_than(&hash);
         let stale: Vec<&str> = running.iter().filter(is_stale).map(|one| one.name.as_str()).collect();
         if stale.is_empty() {
             return Ok(());

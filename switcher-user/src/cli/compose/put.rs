@@ -1,4 +1,4 @@
-//! The set of a service at an alias, before an upgrade gives it a share.
+//! The set of a service at an alias.
 
 use hyper::Method;
 
@@ -10,29 +10,31 @@ use crate::discovery::Container;
 use crate::model::{AliasName, SetName, SetSpec};
 
 impl Site<'_> {
-    /// Gives an alias the set of a service, without a share.
+    /// Gives an alias the set of a service, without a share, before an upgrade gives it one. `status`: what there is now.
     pub(super) async fn put_set(
         &self,
         alias: &KernelAlias<'_>,
         service: &ServiceName,
         containers: &[Container],
+        status: &StatusDocument,
     ) -> Result<(), ApiError> {
-        let serving = Serving {
-            addresses: addresses(containers),
-            hashes: Vec::new(),
-        };
+        let serving = Serving::all(addresses(containers));
         let spec = stack::set(&self.loaded.name, service, &serving, alias.target);
         // While the same upgrade runs, which this one is to join, nothing else may change.
-        let status: StatusDocument = self.client.get("/v1/status").await?;
-        if is_so(&status, &alias.name, service, &spec) {
+        if is_so(status, &alias.name, service, &spec) {
             return Ok(());
         }
+        self.put(&alias.name, service, spec).await
+    }
+
+    /// Gives an alias a set that follows containers. Compose files know no health of a set: what it has stays.
+    pub(super) async fn put(&self, alias: &AliasName, set: &SetName, spec: SetSpec) -> Result<(), ApiError> {
         let put = SetPut {
             backends: spec.backends,
             health: None,
             containers: spec.containers,
         };
-        let path = format!("/v1/aliases/{}/sets/{service}", alias.name);
+        let path = format!("/v1/aliases/{alias}/sets/{set}");
         let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
         Ok(())
     }

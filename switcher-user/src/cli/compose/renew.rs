@@ -4,13 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hyper::Method;
-
 use super::bring::{Site, addresses};
 use super::done::Deed;
 use super::stack::{self, Serving};
 use super::stage::Unconfirmed;
-use crate::api::{ApiError, ChangesDocument, ErrorCode, SetPut, StatusDocument};
+use crate::api::{ApiError, ErrorCode, StatusDocument};
 use crate::compose::ServiceName;
 use crate::discovery::Container;
 use crate::model::{AliasName, ContainerSource};
@@ -143,13 +141,7 @@ impl Site<'_> {
     async fn pin(&self, name: &ServiceName, followers: &[Follower], serving: &Serving) -> Result<(), ApiError> {
         for follower in followers {
             let spec = stack::set(&self.loaded.name, name, serving, follower.port);
-            let put = SetPut {
-                backends: spec.backends,
-                health: None,
-                containers: spec.containers,
-            };
-            let path = format!("/v1/aliases/{}/sets/{name}", follower.alias);
-            let _: ChangesDocument = self.client.change(Method::PUT, &path, &put, self.left()).await?;
+            self.put(&follower.alias, name, spec).await?;
             self.done.did(service_text(name), Deed::Pinned);
         }
         Ok(())
@@ -181,10 +173,7 @@ impl Site<'_> {
         followers: &[Follower],
         containers: &[Container],
     ) -> Result<(), ApiError> {
-        let serving = Serving {
-            addresses: addresses(containers),
-            hashes: Vec::new(),
-        };
+        let serving = Serving::all(addresses(containers));
         self.pin(name, followers, &serving).await?;
         self.done.undid(&service_text(name));
         Ok(())

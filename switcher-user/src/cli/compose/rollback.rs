@@ -4,7 +4,7 @@ use super::bring::{Site, addresses};
 use super::renew::{Follower, Followers, only};
 use super::stack::{Running, Serving};
 use super::stage::{Stage, Unconfirmed};
-use super::up::{Args, FLOWS_LEFT, apply, every, nothing_changed};
+use super::up::{Args, FLOWS_LEFT, apply, nothing_changed};
 use crate::api::{ApiError, ErrorCode};
 use crate::cli::End;
 use crate::compose::ServiceName;
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>, followers: &Followers) -> 
         let own: &[Follower] = followers.get(name).map_or(&[][..], Vec::as_slice);
         let Some(left) = site.unconfirmed(name, own).await? else {
             let all = site.running_of(name).await?;
-            running.insert(name.clone(), every(addresses(&all)));
+            running.insert(name.clone(), Serving::all(addresses(&all)));
             continue;
         };
         let one = way_back(site, name, left).await?;
@@ -79,7 +79,7 @@ async fn way_back(site: &Site<'_>, name: &ServiceName, left: Unconfirmed) -> Res
             }
             let ready = site.wait_ready_ones(name, &left.others).await?;
             Ok(Back {
-                serving: every(addresses(&ready)),
+                serving: Serving::all(addresses(&ready)),
                 stay: ready,
                 go: Vec::new(),
             })

@@ -89,26 +89,25 @@ pub(super) async fn bring(site: &Site<'_>, name: &ServiceName, excess: &mut Exce
         };
         of.push((name.clone(), go));
     }
-    Ok(Serving {
-        addresses,
-        hashes: Vec::new(),
-    })
+    Ok(Serving::all(addresses))
 }
 
 impl Site<'_> {
     /// They get no new connection any more.
     pub(super) async fn let_leave(&self, excess: &Excess) -> Result<(), ApiError> {
         for (name, go) in &excess.some {
-            let held = self.leave(go).await;
-            if held.is_err() {
-                self.let_stay(excess).await;
-            } else {
-                self.done.did(leaving_text(name), Deed::Leaves);
-            }
+            let held = match self.leave(go).await {
+                Ok(held) => held,
+                Err(error) => {
+                    self.let_stay(excess).await;
+                    return Err(error);
+                }
+            };
+            self.done.did(leaving_text(name), Deed::Leaves);
             self.printer.note(&format!(
                 "service {name}: {} container(s) fewer; {} connection(s) are waited for",
                 go.len(),
-                held?.flows()
+                held.flows()
             ));
         }
         Ok(())

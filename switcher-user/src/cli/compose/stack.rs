@@ -19,6 +19,16 @@ pub(super) struct Serving {
     pub hashes: Vec<String>,
 }
 
+impl Serving {
+    /// All containers of the service, which are there.
+    pub const fn all(addresses: Vec<std::net::IpAddr>) -> Self {
+        Self {
+            addresses,
+            hashes: Vec::new(),
+        }
+    }
+}
+
 /// The containers of each service that serve it.
 pub(super) type Running = BTreeMap<ServiceName, Serving>;
 

@@ -11,7 +11,7 @@ use super::shrink::{self, Excess};
 use super::stack::{self, Running, Serving};
 use super::stage::{Stage, Unconfirmed};
 use super::{confirm, forsaken, rollback, running, strangers};
-use crate::api::{ApiError, ChangesDocument, ErrorCode, SCHEMA, StatusDocument};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument};
 use crate::cli::End;
 use crate::cli::page::changes_page;
 use crate::cli::wait::WaitArgs;
@@ -143,7 +143,7 @@ async fn bring(
                 plan.renewed.push(name.clone());
                 return Ok(only(&containers));
             }
-            Renewed::Kept(containers) => return Ok(every(addresses(&containers))),
+            Renewed::Kept(containers) => return Ok(Serving::all(addresses(&containers))),
             Renewed::Same => {}
         }
     }
@@ -172,13 +172,6 @@ fn say_what_is_left(site: &Site<'_>, renewed: &[ServiceName]) {
         site.printer.note(&format!(
             "service {name}: its new containers run and do not serve; run up -d --upgrade again, or up -d --rollback"
         ));
-    }
-}
-
-pub(super) fn every(addresses: Vec<std::net::IpAddr>) -> Serving {
-    Serving {
-        addresses,
-        hashes: Vec::new(),
     }
 }
 
@@ -228,16 +221,8 @@ async fn unconfirmed(
 /// The document of a command that changed nothing, for those that read it.
 pub(super) async fn nothing_changed(site: &Site<'_>, why: &str) -> End {
     let status: StatusDocument = site.client.get("/v1/status").await?;
-    let document = ChangesDocument {
-        schema: SCHEMA,
-        dry_run: false,
-        epoch: status.epoch,
-        changes: Vec::new(),
-        receipt: None,
-        warnings: Vec::new(),
-    };
     site.printer.note(why);
-    site.printer.document_of(&document);
+    site.printer.document_of(&ChangesDocument::nothing(status.epoch));
     Ok(0)
 }
 

@@ -8,7 +8,7 @@ use super::moves::Moves;
 use super::ready::groups;
 use super::renew::Followers;
 use super::stack;
-use crate::api::{ApiError, ChangesDocument, ErrorCode, SCHEMA, StatusDocument, UpgradeRequest};
+use crate::api::{ApiError, ChangesDocument, ErrorCode, StatusDocument, UpgradeRequest};
 use crate::cli::End;
 use crate::cli::upgrade::carry_out;
 use crate::cli::wait::{WaitArgs, duration, millis};
@@ -95,8 +95,9 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
             nothing_moved(site, &status, &format!("{to} runs; {stay}"));
             return Ok(0);
         }
+        let status: StatusDocument = site.client.get("/v1/status").await?;
         for alias in &moves.moving {
-            site.put_set(alias, &args.to, &new).await?;
+            site.put_set(alias, &args.to, &new, &status).await?;
         }
     }
     let names = moves.names();
@@ -129,15 +130,7 @@ pub(super) async fn run(args: &Args, site: &Site<'_>) -> End {
 
 /// The result where no connection is to move.
 fn nothing_moved(site: &Site<'_>, status: &StatusDocument, text: &str) {
-    let document = ChangesDocument {
-        schema: SCHEMA,
-        dry_run: false,
-        epoch: status.epoch,
-        changes: Vec::new(),
-        receipt: None,
-        warnings: Vec::new(),
-    };
-    site.printer.result(&document, text);
+    site.printer.result(&ChangesDocument::nothing(status.epoch), text);
 }
 
 impl Args {
